@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define CLOCK_NS_PER_SEC UINT64_C(1000000000)
-#define CLOCK_NS_PER_MS UINT64_C(1000000)
+#define CLOCK_NS_PER_MS  UINT64_C(1000000)
 
 /* Time that only goes on (CLOCK_MONOTONIC): for waits, time-outs and durations. */
 static inline uint64_t clock_now(void)

@@ -7,8 +7,8 @@
  * names what is wrong and where ("tensor blk.0.attn_q.weight: its data ends beyond the file"),
  * begins without a capital (unless with a name), and has no full stop at its end.
  *
- * The pointer may be NULL where the caller does not want to know. Functions never read it, and set it only when
- * they fail. An err owns no memory.
+ * The pointer may be NULL where the caller does not want to know. Functions never read it, and set
+ * it only when they fail. An err owns no memory.
  */
 #ifndef LLMOSFS_BASE_ERR_H
 #define LLMOSFS_BASE_ERR_H

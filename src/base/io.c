@@ -100,7 +100,8 @@ ssize_t io_send(int sock, const void *data, size_t n, const int *fds, size_t n_f
     return r;
 }
 
-/* Moves the descriptors of one control message to fds; those beyond `room` are closed. False if any were. */
+/* Moves the descriptors of one control message to fds; those beyond `room` are closed. False if any
+ * were. */
 static bool take_fds(const struct cmsghdr *c, int *fds, size_t room, size_t *got)
 {
     size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);

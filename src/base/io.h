@@ -10,7 +10,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* Reads n bytes at off; EINTR is tried again. Returns the bytes read, fewer than n only at the end of the file; -1 and errno. */
+/* Reads n bytes at off; EINTR is tried again. Returns the bytes read, fewer than n only at the end
+ * of the file; -1 and errno. */
 ssize_t io_pread(int fd, void *data, size_t n, uint64_t off);
 
 /* Writes all n bytes at off. 0, or -1 and errno (what was written before stays). */
@@ -30,8 +31,9 @@ int io_read_file(const char *path, size_t max, struct buf *b, struct err *e);
 ssize_t io_send(int sock, const void *data, size_t n, const int *fds, size_t n_fds, int flags);
 
 /*
- * Receives up to n bytes; descriptors that came along are put into fds (close-on-exec, the caller's) and counted in *n_fds, which
- * says on entry how many there is room for; more than that are closed, and EPROTO is the error. 0 at the end.
+ * Receives up to n bytes; descriptors that came along are put into fds (close-on-exec, the
+ * caller's) and counted in *n_fds, which says on entry how many there is room for; more than that
+ * are closed, and EPROTO is the error. 0 at the end.
  */
 ssize_t io_recv(int sock, void *data, size_t n, int *fds, size_t *n_fds, int flags);
 

@@ -14,7 +14,10 @@ struct list {
     struct list *next;
 };
 
-#define LIST_INIT(name) {&(name), &(name)}
+#define LIST_INIT(name)                                                                            \
+    {                                                                                              \
+        &(name), &(name)                                                                           \
+    }
 
 static inline void list_init(struct list *l)
 {
@@ -44,15 +47,14 @@ static inline void list_del(struct list *item)
     list_init(item);
 }
 
-#define list_entry(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define list_entry(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* The element at hand may be taken out inside the loop, others may not. */
 #define list_for_each(pos, head, member)                                                           \
     for (__typeof__(pos) pos##_next_ = (pos = list_entry((head)->next, __typeof__(*pos), member),  \
-                                        list_entry(pos->member.next, __typeof__(*pos), member));   \
+                                       list_entry(pos->member.next, __typeof__(*pos), member));    \
          &pos->member != (head);                                                                   \
-         pos = pos##_next_,                                                                        \
-                             pos##_next_ = list_entry(pos##_next_->member.next,                    \
-                                                      __typeof__(*pos), member))
+         pos = pos##_next_, pos##_next_ =                                                          \
+                                list_entry(pos##_next_->member.next, __typeof__(*pos), member))
 
 #endif

@@ -2,12 +2,12 @@
 /*
  * mem: allocation, and the one cleanup idiom.
  *
- * x*() are for sizes that the program itself bounds: when the system has no memory left they end the process with a
- * line in the log. What a file, a prompt or a socket asks for goes through mem_array(), which
- * checks the product and fails with ENOMEM.
+ * x*() are for sizes that the program itself bounds: when the system has no memory left they end
+ * the process with a line in the log. What a file, a prompt or a socket asks for goes through
+ * mem_array(), which checks the product and fails with ENOMEM.
  *
- * Cleanup: a local that owns something is declared with one of the CLEANUP macros and is given up when it goes out of scope;
- * steal_ptr() and steal_fd() hand it on.
+ * Cleanup: a local that owns something is declared with one of the CLEANUP macros and is given up
+ * when it goes out of scope; steal_ptr() and steal_fd() hand it on.
  *
  *     CLEANUP_FREE char *name = xstrdup(from);
  *     CLEANUP_FD int fd = open(…);
@@ -33,7 +33,8 @@ char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 void *xmemdup(const void *p, size_t n);
 
-/* n * size bytes, zeroed. NULL and ENOMEM if the product overflows or there is no memory; `what` names it. */
+/* n * size bytes, zeroed. NULL and ENOMEM if the product overflows or there is no memory; `what`
+ * names it. */
 void *mem_array(size_t n, size_t size, const char *what, struct err *e);
 
 static inline void mem_cleanup_free(void *p)
@@ -48,7 +49,7 @@ static inline void mem_cleanup_fd(const int *fd)
 }
 
 #define CLEANUP_FREE __attribute__((cleanup(mem_cleanup_free)))
-#define CLEANUP_FD __attribute__((cleanup(mem_cleanup_fd)))
+#define CLEANUP_FD   __attribute__((cleanup(mem_cleanup_fd)))
 
 #define DEFINE_CLEANUP(name, type, func)                                                           \
     static inline void cleanup_##name(type *p)                                                     \
@@ -73,7 +74,7 @@ static inline int steal_fd(int *fd)
 }
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define MAX(a, b)    ((a) > (b) ? (a) : (b))
 
 #endif

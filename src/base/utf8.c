@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/utf8.h"
 
-/* The length that a first byte promises, and the range of its second byte (RFC 3629 §4); 0: never first. */
+/* The length that a first byte promises, and the range of its second byte (RFC 3629 §4); 0: never
+ * first. */
 static size_t lead(unsigned char c, unsigned char *lo, unsigned char *hi)
 {
     *lo = 0x80;
@@ -27,7 +28,8 @@ static size_t lead(unsigned char c, unsigned char *lo, unsigned char *hi)
     return 0;
 }
 
-/* How many of the first n bytes can begin one sequence of length *len; less than *len if it is cut or wrong. */
+/* How many of the first n bytes can begin one sequence of length *len; less than *len if it is cut
+ * or wrong. */
 static size_t prefix(const unsigned char *s, size_t n, size_t *len)
 {
     unsigned char lo;

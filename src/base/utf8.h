@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* utf8: decoding and checking of UTF-8 (RFC 3629: no surrogates, no overlong forms, up to U+10FFFF). */
+/* utf8: decoding and checking of UTF-8 (RFC 3629: no surrogates, no overlong forms, up to
+ * U+10FFFF). */
 #ifndef LLMOSFS_BASE_UTF8_H
 #define LLMOSFS_BASE_UTF8_H
 
