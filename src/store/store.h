@@ -134,10 +134,11 @@ store_ino store_file_ino(const struct store_file *f);
 ssize_t store_file_read(struct store_file *f, void *data, size_t n, uint64_t off, struct err *e);
 
 /*
- * A descriptor from which [off, off + *n) can be read at *at, for replies without a copy: valid until the file is closed or written
- * to. *n is cut at the end of the file. -1: read with store_file_read instead.
+ * A descriptor from which [off, off + *n) can be read, for replies without a copy: the caller's to close, soon. What it
+ * shows is what the file holds now; a later write may show through or not. *n is cut at the end of the file. -1 (and
+ * no error) where there is none, as for small files: read with store_file_read instead.
  */
-int store_file_fd(struct store_file *f, uint64_t off, size_t *n, uint64_t *at);
+int store_file_dup(struct store_file *f, uint64_t off, size_t *n);
 
 /* Writes all or fails. With append the bytes go to the end, wherever that is by now. */
 int store_file_write(struct store_file *f, const void *data, size_t n, uint64_t off, bool append, struct err *e);
