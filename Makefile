@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # make            build everything into $(BUILD)
-# make help       the targets
+# make help       the other targets
 #
 # A source file belongs to the room (folder) that it lies in; each room is one static library.
 # Files named *_avx2.c and *_avx512.c are compiled with those instructions and only on x86-64.
@@ -46,7 +46,7 @@ UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/uni
 HELPERS  := $(patsubst tests/helpers/%.c,$(BUILD)/tests/helpers/%,$(wildcard tests/helpers/*.c))
 TESTLIB  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 
-.PHONY: all programs tests clean
+.PHONY: all programs tests
 all: programs
 programs: $(PROGRAMS)
 tests: programs $(UNIT) $(HELPERS)
@@ -76,7 +76,72 @@ $(BUILD)/tests/helpers/%: $(BUILD)/tests/helpers/%.o $(TESTLIB) $(LIB)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
+.SECONDARY: # object files of tests are kept
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# What people type ---------------------------------------------------------------------------------
+# T="conv prompt" chooses tests whose names contain one of these words.
+.PHONY: help deps models quickstart check test asan ubsan tsan bench fuzz format lint install uninstall clean
+
+help:
+	@echo "make quickstart   install what is needed, build, fetch a small model, mount it, ask it (README)"
+	@echo "make check        install what the tests need, fetch the models, build, run all tests"
+	@echo "make              build build/llmosfs and build/llmosfs-engine"
+	@echo "make test         run the tests; T=\"word …\" chooses by name"
+	@echo "make asan ubsan tsan   the same with a sanitizer, in build/asan …"
+	@echo "make lint format  check the sources; lay them out with clang-format"
+	@echo "make bench        speed through the files against the engine's own; LLAMA_BENCH=path adds llama.cpp"
+	@echo "make fuzz         fuzz the parsers, each for FUZZ_SECONDS (60)"
+	@echo "make models       fetch the models of the tests into the cache"
+	@echo "make deps         install the Debian packages of .ci/packages"
+	@echo "make install uninstall clean   PREFIX=/usr/local, DESTDIR="
+
+deps:
+	@.ci/deps build run test lint
+models:
+	@cli/fetch-models
+quickstart:
+	@cli/quickstart
+check:
+	@.ci/deps build run test
+	@cli/fetch-models
+	@$(MAKE) -s tests
+	@$(MAKE) -s test
+
+test: tests
+	@BUILD=$(BUILD) tests/run -j 2 $(T)
+
+asan:  SANITIZER := address
+ubsan: SANITIZER := undefined
+tsan:  SANITIZER := thread
+asan ubsan tsan:
+	@tests/lint/sanitized $(SANITIZER) $(MAKE) test BUILD=build/$@ SAN=$(SANITIZER)
+
+bench: programs
+	@BUILD=$(BUILD) tests/bench/run
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
+
+include tests/lint/lint.mk
+
+# Installing ---------------------------------------------------------------------------------------
+# fstab and `mount -t fuse.llmosfs` look for the helper in /sbin alone.
+MAN  := $(wildcard cli/man/*.[1-9])
+DEST := $(DESTDIR)$(PREFIX)
+install: programs
+	install -D -t $(DEST)/bin $(BUILD)/llmosfs
+	install -D -t $(DEST)/lib/llmosfs $(BUILD)/llmosfs-engine
+	for m in $(MAN); do install -D -m 644 -t $(DEST)/share/man/man$${m##*.} $$m || exit; done
+	install -D -m 644 -t $(DEST)/lib/systemd/system cli/units/llmosfs.service
+	install -d $(DESTDIR)/sbin
+	ln -sfn $(PREFIX)/bin/llmosfs $(DESTDIR)/sbin/mount.fuse.llmosfs
+uninstall:
+	rm -f $(DEST)/bin/llmosfs $(DEST)/lib/llmosfs/llmosfs-engine $(DESTDIR)/sbin/mount.fuse.llmosfs
+	rm -f $(DEST)/lib/systemd/system/llmosfs.service
+	for m in $(notdir $(MAN)); do rm -f $(DEST)/share/man/man$${m##*.}/$$m; done
+	rmdir $(DEST)/lib/llmosfs 2>/dev/null || true
 
 clean:
 	rm -rf build

@@ -85,11 +85,9 @@ const char *buf_str(const struct buf *b)
 
 char *buf_steal(struct buf *b, size_t *len)
 {
-    if (!b->data)
-        buf_reserve(b, 0), b->data[0] = '\0';
+    char *data = b->data ? b->data : xcalloc(1, 1);
     if (len)
         *len = b->len;
-    char *data = b->data;
     *b = (struct buf){0};
     return data;
 }
