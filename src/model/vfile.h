@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vfile: a file put together from runs of descriptors, as an engine is handed it. Reading is by pread only: a mapped
- * file that is cut under its reader raises SIGBUS, a short read is an error that can be told.
+ * vfile: a file put together from runs of descriptors, as an engine is handed it. Reading is by
+ * pread only: a mapped file that is cut under its reader raises SIGBUS, a short read is an error
+ * that can be told.
  */
 #ifndef LLMOSFS_MODEL_VFILE_H
 #define LLMOSFS_MODEL_VFILE_H
@@ -29,7 +30,8 @@ DEFINE_CLEANUP(vfile, struct vfile *, vfile_free)
 
 uint64_t vfile_size(const struct vfile *f);
 
-/* Reads exactly n bytes at off, or fails: EBADMSG beyond the end (also of a file that has shrunk), EIO … Any thread. */
+/* Reads exactly n bytes at off, or fails: EBADMSG beyond the end (also of a file that has shrunk),
+ * EIO … Any thread. */
 int vfile_read(const struct vfile *f, void *data, size_t n, uint64_t off, struct err *e);
 
 #endif
