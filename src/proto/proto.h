@@ -2,13 +2,14 @@
 /*
  * proto: what the daemon and an engine say to each other, over one stream socketpair.
  *
- * PROTOCOL.md is the format byte by byte; this header is the same as C. One side is the daemon (it asks), the other an
- * engine of any kind: llmosfs-engine, or tests/helpers/echo_engine.
+ * PROTOCOL.md is the format byte by byte; this header is the same as C. One side is the daemon (it
+ * asks), the other an engine of any kind: llmosfs-engine, or tests/helpers/echo_engine.
  *
- * Threads: a proto_conn belongs to one thread at a time. Messages that were received point into the connection's
- * buffer and are valid until the next proto_receive() on it; what is passed to proto_send() stays the caller's.
- * Hostile peers: each length is checked against the frame, each frame against PROTO_FRAME_MAX, each enum against its
- * range; a broken frame is EPROTO, after which the connection is good for nothing but proto_close().
+ * Threads: a proto_conn belongs to one thread at a time. Messages that were received point into the
+ * connection's buffer and are valid until the next proto_receive() on it; what is passed to
+ * proto_send() stays the caller's. Hostile peers: each length is checked against the frame, each
+ * frame against PROTO_FRAME_MAX, each enum against its range; a broken frame is EPROTO, after which
+ * the connection is good for nothing but proto_close().
  */
 #ifndef LLMOSFS_PROTO_PROTO_H
 #define LLMOSFS_PROTO_PROTO_H
@@ -20,10 +21,12 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-#define PROTO_VERSION 1
-#define PROTO_FRAME_MAX (256u << 20)
-#define PROTO_FDS_MAX 32    /* segments of weights that one LOAD can bring */
+#define PROTO_VERSION      1
+#define PROTO_FRAME_MAX    (256u << 20)
+#define PROTO_FDS_MAX      32    /* segments of weights that one LOAD can bring */
 #define PROTO_MESSAGES_MAX 65536 /* messages of one conversation */
+#define PROTO_SEGMENTS_MAX 65536 /* runs of one LOAD */
+#define PROTO_STOPS_MAX    64    /* stop texts of one ASK */
 
 enum proto_type {
     /* daemon to engine */
@@ -31,7 +34,8 @@ enum proto_type {
     PROTO_ASK,      /* one question */
     PROTO_CANCEL,   /* give up a question: its DONE (finish CANCELLED) still follows */
     PROTO_PING,     /* answered by BEAT; the engine is alive */
-    PROTO_INSPECT,  /* facts about a file, wanted from an engine started with --inspect; answered by FACTS */
+    PROTO_INSPECT,  /* facts about a file, wanted from an engine started with --inspect; answered by
+                       FACTS */
     /* engine to daemon */
     PROTO_HELLO = 64, /* first of all: version and what kind of engine this is */
     PROTO_PROGRESS,   /* bytes of the weights that are loaded so far */
@@ -40,8 +44,9 @@ enum proto_type {
     PROTO_STARTED,    /* the prompt was rendered, tokenized and admitted */
     PROTO_PIECE,      /* more of an answer */
     PROTO_DONE,       /* the end of an answer, good or bad: exactly one for each ASK */
-    PROTO_BEAT,       /* a sign of life: at least every PROTO_BEAT_SECONDS while the engine owes anything */
-    PROTO_FACTS,      /* what --inspect found */
+    PROTO_BEAT,  /* a sign of life: at least every PROTO_BEAT_SECONDS while the engine owes anything
+                  */
+    PROTO_FACTS, /* what --inspect found */
 };
 #define PROTO_BEAT_SECONDS 2
 
@@ -50,12 +55,13 @@ struct proto_str { /* bytes, not NUL-terminated */
     size_t len;
 };
 
-struct proto_ids { /* token ids */
+struct proto_ids {      /* token ids */
     const int32_t *ids; /* aligned: proto copies them out of the frame */
     size_t n;
 };
 
-struct proto_segment { /* one run of the weights: bytes [offset, offset + len) of descriptor fds[fd] */
+struct proto_segment { /* one run of the weights: bytes [offset, offset + len) of descriptor fds[fd]
+                        */
     uint32_t fd;
     uint64_t offset;
     uint64_t len;
@@ -66,10 +72,11 @@ struct proto_load {
     size_t n_fds;
     const struct proto_segment *segments; /* their concatenation is the file */
     size_t n_segments;
-    uint32_t threads;    /* 0: as many as the machine gives */
-    uint32_t context;    /* most tokens of one sequence; 0: the model's own */
-    uint64_t kv_bytes;   /* budget of the KV cache; 0: the engine's default */
-    struct proto_str kernels; /* "" picks the best; else a name as in READY ("portable", "avx2" …), for tests */
+    uint32_t threads;  /* 0: as many as the machine gives */
+    uint32_t context;  /* most tokens of one sequence; 0: the model's own */
+    uint64_t kv_bytes; /* budget of the KV cache; 0: the engine's default */
+    struct proto_str
+        kernels; /* "" picks the best; else a name as in READY ("portable", "avx2" …), for tests */
 };
 
 enum proto_role { PROTO_SYSTEM, PROTO_USER, PROTO_ASSISTANT, PROTO_ROLE_LAST = PROTO_ASSISTANT };
@@ -77,16 +84,22 @@ enum proto_role { PROTO_SYSTEM, PROTO_USER, PROTO_ASSISTANT, PROTO_ROLE_LAST = P
 struct proto_message { /* one turn of a conversation */
     enum proto_role role;
     struct proto_str text;
-    struct proto_ids ids; /* n > 0: these very tokens stand for the text (an answer that this or an earlier engine made) */
+    struct proto_ids ids; /* n > 0: these very tokens stand for the text (an answer that this or an
+                             earlier engine made) */
 };
 
-enum proto_mode { PROTO_MODE_AUTO, PROTO_MODE_CHAT, PROTO_MODE_RAW, PROTO_MODE_LAST = PROTO_MODE_RAW };
+enum proto_mode {
+    PROTO_MODE_AUTO,
+    PROTO_MODE_CHAT,
+    PROTO_MODE_RAW,
+    PROTO_MODE_LAST = PROTO_MODE_RAW
+};
 
 struct proto_sampling {
-    double temperature; /* 0: always the likeliest */
-    int32_t top_k;      /* 0: off */
-    double top_p;       /* 1: off */
-    double min_p;       /* 0: off */
+    double temperature;    /* 0: always the likeliest */
+    int32_t top_k;         /* 0: off */
+    double top_p;          /* 1: off */
+    double min_p;          /* 0: off */
     double repeat_penalty; /* 1: off */
     int32_t repeat_last_n; /* 0: off, -1: the whole context */
     double presence_penalty;
@@ -96,14 +109,15 @@ struct proto_sampling {
 
 struct proto_ask {
     uint64_t id;    /* the daemon's number of this question, new for each */
-    uint64_t owner; /* whose cache may be shared: the same for all questions of one user, 0 never shared */
+    uint64_t owner; /* whose cache may be shared: the same for all questions of one user, 0 never
+                       shared */
     enum proto_mode mode;
     const struct proto_message *messages; /* oldest first; the last is what is asked */
     size_t n_messages;
     struct proto_str chat_template; /* "": the model's own */
     struct proto_sampling sampling;
-    int64_t max_tokens;  /* -1: to the end of the context */
-    double time_limit;   /* seconds from the ASK; 0: none */
+    int64_t max_tokens;            /* -1: to the end of the context */
+    double time_limit;             /* seconds from the ASK; 0: none */
     const struct proto_str *stops; /* the answer ends before the first of these */
     size_t n_stops;
     uint32_t logprobs; /* > 0: PIECE carries that many likeliest tokens (a test's use today) */
@@ -125,9 +139,9 @@ struct proto_progress {
 };
 
 struct proto_ready {
-    uint32_t context;       /* most tokens of a sequence, as it now is */
+    uint32_t context; /* most tokens of a sequence, as it now is */
     uint32_t vocabulary;
-    uint64_t memory;        /* bytes held: weights, cache and all */
+    uint64_t memory; /* bytes held: weights, cache and all */
     uint64_t kv_bytes;
     struct proto_str backend; /* "cpu" */
     struct proto_str kernels; /* "avx512 vnni" */
@@ -141,15 +155,15 @@ struct proto_failed {
 struct proto_started {
     uint64_t id;
     uint32_t prompt_tokens;
-    uint32_t cached_tokens;   /* of these, found in the cache */
-    struct proto_ids prompt;  /* all of them */
+    uint32_t cached_tokens;    /* of these, found in the cache */
+    struct proto_ids prompt;   /* all of them */
     struct proto_str rendered; /* the text as the model sees it */
 };
 
 struct proto_piece {
     uint64_t id;
-    struct proto_str text; /* whole UTF-8 sequences, may be empty */
-    struct proto_ids ids;  /* the tokens made since the last PIECE */
+    struct proto_str text;     /* whole UTF-8 sequences, may be empty */
+    struct proto_ids ids;      /* the tokens made since the last PIECE */
     struct proto_str logprobs; /* "" or one JSON object a line, one for each of ids */
 };
 
@@ -166,16 +180,21 @@ enum proto_finish {
 struct proto_done {
     uint64_t id;
     enum proto_finish finish;
-    int32_t code; /* errno for ERROR (EFBIG, EINVAL, ENOMEM, EIO …), else 0 */
+    int32_t code;          /* errno for ERROR (EFBIG, EINVAL, ENOMEM, EIO …), else 0 */
     struct proto_str text; /* its sentence */
     uint32_t completion_tokens;
     double prefill_seconds; /* from admission to the first token */
     double decode_seconds;  /* from there to the last */
 };
 
-enum proto_validity { PROTO_VALID, PROTO_DAMAGED, PROTO_UNSUPPORTED, PROTO_VALIDITY_LAST = PROTO_UNSUPPORTED };
+enum proto_validity {
+    PROTO_VALID,
+    PROTO_DAMAGED,
+    PROTO_UNSUPPORTED,
+    PROTO_VALIDITY_LAST = PROTO_UNSUPPORTED
+};
 
-struct proto_facts { /* of a file of weights */
+struct proto_facts {              /* of a file of weights */
     enum proto_validity validity; /* DAMAGED: EBADMSG; UNSUPPORTED: ENOEXEC */
     struct proto_str reason;      /* a sentence, "" if valid */
     struct proto_str architecture;
@@ -195,7 +214,9 @@ struct proto_msg { /* one received message */
     union {
         struct proto_load load;
         struct proto_ask ask;
-        struct { uint64_t id; } cancel;
+        struct {
+            uint64_t id;
+        } cancel;
         struct proto_inspect inspect;
         struct proto_hello hello;
         struct proto_progress progress;
@@ -217,17 +238,19 @@ DEFINE_CLEANUP(proto, struct proto_conn *, proto_close)
 int proto_fd(const struct proto_conn *c);
 
 /*
- * Puts a message (type and its member of u) at the end of what is to be sent and sends what the socket takes without waiting.
- * Descriptors are duplicated, so the caller may close its own at once. Fails with EMSGSIZE or once the peer is gone (EPIPE).
+ * Puts a message (type and its member of u) at the end of what is to be sent and sends what the
+ * socket takes without waiting. Descriptors are duplicated, so the caller may close its own at
+ * once. Fails with EMSGSIZE or once the peer is gone (EPIPE).
  */
 int proto_send(struct proto_conn *c, const struct proto_msg *m, struct err *e);
 
-/* Sends what is still queued. 0: all is sent; 1: the socket is full, call again at POLLOUT; -1: the peer is gone. */
+/* Sends what is still queued. 0: all is sent; 1: the socket is full, call again at POLLOUT; -1: the
+ * peer is gone. */
 int proto_flush(struct proto_conn *c, struct err *e);
 
 /*
- * Takes the next message. 1: *m is filled; 0: none is whole yet, poll for POLLIN; -1: EPROTO, or the peer is gone (EPIPE), after all
- * that it sent before was received.
+ * Takes the next message. 1: *m is filled; 0: none is whole yet, poll for POLLIN; -1: EPROTO, or
+ * the peer is gone (EPIPE), after all that it sent before was received.
  */
 int proto_receive(struct proto_conn *c, struct proto_msg *m, struct err *e);
 
