@@ -36,18 +36,19 @@ struct rt_draft;
 struct rt_answer;
 
 /* Names in a version's directory that mean something. */
-#define RT_WEIGHTS "model.gguf"
-#define RT_SYSTEM "system"
+#define RT_WEIGHTS  "model.gguf"
+#define RT_SYSTEM   "system"
 #define RT_TEMPLATE "template"
-#define RT_PARAMS "params"
+#define RT_PARAMS   "params"
 
 struct rt_config {
-    struct store *store;   /* outlives the rt */
-    int supervisor;        /* socket to the supervisor, which starts engines (spawn.h); taken over */
-    uint32_t threads;      /* of each engine; 0: the engine's choice */
-    uint64_t kv_bytes;     /* cache budget of each engine; 0: the engine's choice */
-    uint32_t context;      /* most tokens of a conversation; 0: the model's */
-    uint32_t hang_seconds; /* an engine that owes a word is ended after so long without one; 0: 30 */
+    struct store *store; /* outlives the rt */
+    int supervisor;      /* socket to the supervisor, which starts engines (spawn.h); taken over */
+    uint32_t threads;    /* of each engine; 0: the engine's choice */
+    uint64_t kv_bytes;   /* cache budget of each engine; 0: the engine's choice */
+    uint32_t context;    /* most tokens of a conversation; 0: the model's */
+    uint32_t
+        hang_seconds; /* an engine that owes a word is ended after so long without one; 0: 30 */
     uint32_t load_seconds; /* the same while it loads; 0: 120 */
     size_t prompt_max;     /* bytes of one prompt; 0: 64 MiB */
     uint32_t waiting_max;  /* unanswered questions of one user; 0: 1024 */
@@ -93,7 +94,8 @@ bool rt_param_is_number(const char *name); /* checked at write(2); others at clo
  */
 int rt_param_check(const char *name, const char *text, size_t n, struct buf *normal, struct err *e);
 
-/* The same for RT_SYSTEM and RT_TEMPLATE (length, UTF-8); a template's syntax is the engine's to judge. */
+/* The same for RT_SYSTEM and RT_TEMPLATE (length, UTF-8); a template's syntax is the engine's to
+ * judge. */
 int rt_text_check(const char *name, const char *text, size_t n, struct err *e);
 
 /* --- conversations --- */
@@ -128,7 +130,8 @@ int rt_draft_write(struct rt_draft *d, const void *data, size_t n, uint64_t off,
 /* Cuts what was written and not asked yet; EINVAL beyond its end. */
 int rt_draft_truncate(struct rt_draft *d, uint64_t size, struct err *e);
 
-/* A flush (each close(2) of each descriptor): arms the draft if anything is written and not asked. */
+/* A flush (each close(2) of each descriptor): arms the draft if anything is written and not asked.
+ */
 void rt_draft_flush(struct rt_draft *d);
 
 /*
