@@ -29,11 +29,18 @@ void gguf_build_free(struct gguf_build *b)
     b->n_fields = 0;
 }
 
+static bool is_omitted(const struct gguf_build *b, const char *owner)
+{
+    return b->omit && strcmp(b->omit, owner) == 0;
+}
+
 /* Appends a field to part of the header and remembers it; its place counts from that part's
  * beginning until the end. */
 static void add(struct gguf_build *b, struct buf *part, enum gguf_field_kind kind,
                 const char *owner, const void *v, size_t n)
 {
+    if (is_omitted(b, owner))
+        return;
     if ((b->n_fields & (b->n_fields - 1)) == 0)
         b->fields = xrealloc(b->fields, (b->n_fields ? 2 * b->n_fields : 1) * sizeof(*b->fields));
     struct gguf_field *f = &b->fields[b->n_fields++];
@@ -65,7 +72,7 @@ static void add_key(struct gguf_build *b, const char *key, uint32_t type)
 {
     add_str(b, &b->kvs, key, key);
     add_u32(b, &b->kvs, GGUF_FIELD_TYPE, key, type);
-    b->n_kvs++;
+    b->n_kvs += !is_omitted(b, key);
 }
 
 void gguf_build_raw(struct gguf_build *b, const char *key, uint32_t type, const void *v, size_t n)
@@ -139,14 +146,15 @@ static void add_info(struct gguf_build *b, const char *name, uint32_t type, uint
         add_u64(b, &b->infos, GGUF_FIELD_DIM, name, ne[i]);
     add_u32(b, &b->infos, GGUF_FIELD_TYPE, name, type);
     add_u64(b, &b->infos, GGUF_FIELD_OFFSET, name, b->data.len);
-    b->n_tensors++;
+    b->n_tensors += !is_omitted(b, name);
 }
 
 void gguf_build_tensor_data(struct gguf_build *b, const char *name, uint32_t type, uint32_t n_dims,
                             const uint64_t *ne, const void *data, size_t n)
 {
     add_info(b, name, type, n_dims, ne);
-    buf_add(&b->data, data, n);
+    if (!is_omitted(b, name))
+        buf_add(&b->data, data, n);
 }
 
 void gguf_build_tensor(struct gguf_build *b, const char *name, uint32_t type, uint32_t n_dims,
@@ -157,7 +165,8 @@ void gguf_build_tensor(struct gguf_build *b, const char *name, uint32_t type, ui
     for (uint32_t i = 1; i < n_dims; i++)
         rows *= ne[i];
     uint64_t seed = b->seed * 1000003 + b->n_tensors;
-    random_weights(type, ne[0], rows, seed, &b->data);
+    if (!is_omitted(b, name))
+        random_weights(type, ne[0], rows, seed, &b->data);
 }
 
 /* --- the whole --- */

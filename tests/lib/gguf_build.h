@@ -40,6 +40,7 @@ struct gguf_build {
     uint64_t n_tensors;
     uint32_t alignment; /* 32; a key for it is the caller's to add */
     uint64_t seed;      /* of tensors' data */
+    const char *omit;   /* a key or tensor that is left out wherever it is added, or NULL */
     struct buf kvs, infos, data;
     struct gguf_field *fields;
     size_t n_fields;

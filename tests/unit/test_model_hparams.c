@@ -12,41 +12,16 @@
 
 #include <cmocka.h>
 
-#include "model/model.h"
+#include "tests/lib/load_model.h"
 #include "tests/lib/tiny_model.h"
-
-/* A file that is read: gguf and model, or the error. */
-struct loaded {
-    int fd;
-    struct vfile *file;
-    struct gguf *gguf;
-    struct model *model;
-    struct err e;
-};
-
-static struct loaded load_fd(int fd)
-{
-    struct loaded l = {.fd = fd};
-    l.file = vfile_from_fd(fd, &l.e);
-    l.gguf = l.file ? gguf_read(l.file, &l.e) : NULL;
-    l.model = l.gguf ? model_read(l.gguf, &l.e) : NULL;
-    return l;
-}
-
-static void unload(struct loaded *l)
-{
-    model_free(l->model);
-    gguf_free(l->gguf);
-    vfile_free(l->file);
-    close(l->fd);
-}
 
 static struct loaded load_tiny(const struct tiny_model *tm)
 {
-    struct loaded l = load_fd(tiny_model_fd(tm));
+    struct loaded l = load_model(tiny_model_fd(tm));
     if (!l.model)
         print_error("%s\n", l.e.text);
     assert_non_null(l.model);
+    load_model_walk(l.file, l.gguf, l.model);
     return l;
 }
 
@@ -59,11 +34,10 @@ static void test_every_type(void **state)
             continue;
         struct tiny_model tiny[] = {tiny_llama(type), tiny_gemma3(type)};
         for (size_t i = 0; i < ARRAY_LEN(tiny); i++) {
-            struct loaded l = load_tiny(&tiny[i]);
+            CLEANUP_LOADED struct loaded l = load_tiny(&tiny[i]);
             const struct gguf_tensor *t = l.model->layers[1].ffn_down;
             assert_int_equal(t->type, type);
             assert_int_equal(t->bytes, 512 / info->block * info->block_bytes * 256);
-            unload(&l);
         }
     }
 }
@@ -73,11 +47,10 @@ static void test_no_weights(void **state)
     (void)state;
     for (uint32_t type = GGUF_I8; type <= GGUF_F64; type++) {
         struct tiny_model tm = tiny_llama(type);
-        struct loaded l = load_fd(tiny_model_fd(&tm));
+        CLEANUP_LOADED struct loaded l = load_model(tiny_model_fd(&tm));
         assert_null(l.model);
         assert_int_equal(l.e.code, ENOEXEC);
         assert_non_null(strstr(l.e.text, gguf_type_info(type)->name));
-        unload(&l);
     }
 }
 
