@@ -134,7 +134,8 @@ install: programs
 	install -D -t $(DEST)/bin $(BUILD)/llmosfs
 	install -D -t $(DEST)/lib/llmosfs $(BUILD)/llmosfs-engine
 	for m in $(MAN); do install -D -m 644 -t $(DEST)/share/man/man$${m##*.} $$m || exit; done
-	install -D -m 644 -t $(DEST)/lib/systemd/system cli/units/llmosfs.service
+	install -d $(DEST)/lib/systemd/system
+	sed "s,/usr/local,$(PREFIX),g" cli/units/llmosfs.service >$(DEST)/lib/systemd/system/llmosfs.service
 	install -d $(DESTDIR)/sbin
 	ln -sfn $(PREFIX)/bin/llmosfs $(DESTDIR)/sbin/mount.fuse.llmosfs
 uninstall:

@@ -141,8 +141,7 @@ static int run_run(int argc, char **argv)
 const struct cli_command cli_run = {
     .name = "run",
     .arguments = "[-m DIR] NAME@VERSION [TEXT…]",
-    .summary = "ask a model and print the answer as it comes, or chat"
-               "standard input says",
+    .summary = "ask a model and print the answer as it comes, or chat",
     .help = "Without TEXT at a terminal it is a chat, a line a turn: Ctrl-C stops an answer, "
             "Ctrl-D ends. Otherwise the\n"
             "question is read from standard input, which is the way for what others on the machine "

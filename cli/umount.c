@@ -2,50 +2,14 @@
 /* llmosfs umount: takes a mount away and waits until its processes have ended. */
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/file.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "fs/fs.h"
 
 #define WAIT_SECONDS 30
-
-/* Others than root may unmount only through the helper of FUSE, which is setuid. */
-static int unmount_by_helper(const char *dir, struct err *e)
-{
-    pid_t pid = fork();
-    if (pid < 0)
-        return err_sys(e, "cannot start fusermount3");
-    if (pid == 0) {
-        execlp("fusermount3", "fusermount3", "-q", "-u", "--", dir, (char *)NULL);
-        _exit(127);
-    }
-    int status;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return 0;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-        return err_set(e, ENOENT, "cannot unmount %s: fusermount3 is not installed", dir);
-    return err_set(e, EBUSY,
-                   "cannot unmount %s: a program has it open or works in it, or it was mounted by "
-                   "another user",
-                   dir);
-}
-
-static int unmount(const char *dir, struct err *e)
-{
-    if (geteuid() != 0)
-        return unmount_by_helper(dir, e);
-    if (umount2(dir, UMOUNT_NOFOLLOW) == 0)
-        return 0;
-    if (errno == EBUSY)
-        return err_set(e, EBUSY, "cannot unmount %s: a program has it open or works in it", dir);
-    return err_sys(e, "cannot unmount %s", dir);
-}
 
 /* The process that serves a store holds a lock of its directory (mount.c) as long as it lives. */
 static int wait_for_end(const char *store, struct err *e)
@@ -74,7 +38,7 @@ static int run_umount(int argc, char **argv)
         return cli_usage(&cli_umount, "umount takes one mountpoint");
     struct err e;
     CLEANUP_MOUNT struct cli_mount m = {0};
-    if (cli_mount_at(argv[o.first], &m, &e) < 0 || unmount(m.dir, &e) < 0 ||
+    if (cli_mount_at(argv[o.first], &m, &e) < 0 || fs_unmount(m.dir, false, &e) < 0 ||
         wait_for_end(m.source, &e) < 0)
         return cli_fail(&e);
     return CLI_OK;
