@@ -107,6 +107,7 @@ static void get_ask(struct wire_reader *r, struct proto_ask *m)
     get_messages(r, m);
     m->chat_template = wire_get_str(r);
     get_sampling(r, &m->sampling);
+    m->context = wire_get_u32(r);
     m->max_tokens = (int64_t)wire_get_u64(r);
     m->time_limit = wire_get_f64(r);
     size_t n;

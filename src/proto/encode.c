@@ -42,6 +42,7 @@ static void put_ask(struct buf *b, const struct proto_ask *m)
     }
     wire_put_str(b, m->chat_template);
     put_sampling(b, &m->sampling);
+    wire_put_u32(b, m->context);
     wire_put_u64(b, (uint64_t)m->max_tokens);
     wire_put_f64(b, m->time_limit);
     wire_put_u32(b, (uint32_t)m->n_stops);

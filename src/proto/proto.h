@@ -116,8 +116,9 @@ struct proto_ask {
     size_t n_messages;
     struct proto_str chat_template; /* "": the model's own */
     struct proto_sampling sampling;
-    int64_t max_tokens;            /* -1: to the end of the context */
-    double time_limit;             /* seconds from the ASK; 0: none */
+    uint32_t context;   /* most tokens of this conversation; 0: the engine's limit alone counts */
+    int64_t max_tokens; /* -1: to the end of the context */
+    double time_limit;  /* seconds from the ASK; 0: none */
     const struct proto_str *stops; /* the answer ends before the first of these */
     size_t n_stops;
     uint32_t logprobs; /* > 0: PIECE carries that many likeliest tokens (a test's use today) */

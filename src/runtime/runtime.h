@@ -41,6 +41,8 @@ struct rt_answer;
 #define RT_TEMPLATE "template"
 #define RT_PARAMS   "params"
 
+#define RT_TEXT_MAX (1u << 20) /* bytes of a system prompt or template */
+
 struct rt_config {
     struct store *store; /* outlives the rt */
     int supervisor;      /* socket to the supervisor, which starts engines (spawn.h); taken over */
@@ -90,7 +92,8 @@ bool rt_param_is_number(const char *name); /* checked at write(2); others at clo
 
 /*
  * Checks a value as it was written, white space around it allowed: EINVAL and a sentence that says
- * what would be right. Puts it as it is stored (one newline at its end) into *normal if not NULL.
+ * what would be right. Adds it as it is stored (one newline at its end) to *normal if not NULL;
+ * nothing if there is nothing but white space, which means the default.
  */
 int rt_param_check(const char *name, const char *text, size_t n, struct buf *normal, struct err *e);
 

@@ -43,6 +43,7 @@ static struct proto_msg samples[] = {
               .n_messages = 4,
               .chat_template = {"{{ x }}", 7},
               .sampling = {0.8, 40, 0.95, 0.05, 1.1, -1, 0.5, -0.5, UINT64_MAX},
+              .context = 4096,
               .max_tokens = -1,
               .time_limit = 1.5,
               .stops = stops,
