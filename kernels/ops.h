@@ -81,14 +81,15 @@ struct ops {
     void (*upload)(struct ops_backend *be, float *dst, const float *host, size_t n);
     void (*download)(struct ops_backend *be, float *host, const float *src, size_t n); /* waits for what was begun */
 
-    /* --- weights: types are GGUF's numbers (ENOEXEC for one that this backend does not have) --- */
+    /* --- weights: types are GGUF's numbers (ENOEXEC for one that this backend does not have, EINVAL for a shape that
+     * the type cannot have, ENOMEM) --- */
     struct ops_matrix *(*matrix_new)(struct ops_backend *be, uint32_t type, uint64_t rows, uint64_t cols, struct err *e);
     /* Fills n rows from row `first` on with blocks as they lie in the file (host, any alignment); each row once, in order. */
     void (*matrix_fill)(struct ops_backend *be, struct ops_matrix *m, uint64_t first, uint64_t n, const void *host);
     void (*matrix_free)(struct ops_backend *be, struct ops_matrix *m);
     size_t (*matrix_bytes)(const struct ops_matrix *m); /* memory it takes */
 
-    /* --- the KV cache: f16 pages of all layers --- */
+    /* --- the KV cache: f16 pages of all layers. EINVAL: a shape that this backend does not have; ENOMEM --- */
     struct ops_cache *(*cache_new)(struct ops_backend *be, const struct ops_cache_shape *shape, struct err *e);
     void (*cache_free)(struct ops_backend *be, struct ops_cache *c);
     size_t (*cache_page_bytes)(const struct ops_cache_shape *shape);

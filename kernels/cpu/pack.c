@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/cpu/pack.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/cpu/half.h"
+
+static const struct pack_format formats[QUANTS_TYPES] = {
+    [QUANTS_Q4_0] = {.bits = 4, .offset = 8, .per_d = 1},
+    [QUANTS_Q4_1] = {.bits = 4, .per_d = 1, .has_m = true},
+    [QUANTS_Q5_0] = {.bits = 5, .offset = 16, .per_d = 1},
+    [QUANTS_Q5_1] = {.bits = 5, .per_d = 1, .has_m = true},
+    [QUANTS_Q8_0] = {.bits = 8, .per_d = 1},
+    [QUANTS_IQ4_NL] = {.bits = 4, .values = quants_iq4nl_values, .per_d = 1},
+    [QUANTS_IQ4_XS] = {.bits = 4, .values = quants_iq4nl_values, .per_d = 8, .n_sc = 1},
+    [QUANTS_Q4_K] = {.bits = 4, .per_d = 8, .has_m = true, .n_sc = 1, .has_mn = true},
+    [QUANTS_Q5_K] = {.bits = 5, .per_d = 8, .has_m = true, .n_sc = 1, .has_mn = true},
+    [QUANTS_Q6_K] = {.bits = 6, .offset = 32, .per_d = 8, .n_sc = 2},
+};
+
+/* Bytes of the vectors of 32 columns. */
+static size_t low_bytes(const struct pack_format *f)
+{
+    return f->bits == 8 ? 512 : 256;
+}
+
+static size_t high_bytes(const struct pack_format *f)
+{
+    return f->bits == 5 ? 64 : f->bits == 6 ? 128 : 0;
+}
+
+static size_t section(size_t *at, size_t bytes)
+{
+    size_t begin = *at;
+    *at += (bytes + 63) & ~(size_t)63;
+    return begin;
+}
+
+/* Where the sections of a panel lie, and how long it is. */
+static void lay_out(struct ops_matrix *m)
+{
+    const struct pack_format *f = m->format;
+    if (m->kind == PACK_FILE) {
+        m->panel_bytes = PACK_ROWS * m->row_bytes;
+        return;
+    }
+    if (m->kind == PACK_FLOATS) {
+        m->panel_bytes = m->blocks * 32 * PACK_ROWS * quants_info(m->type)->block_bytes;
+        return;
+    }
+    size_t at = 0;
+    size_t scales = m->blocks / f->per_d * PACK_ROWS * 2;
+    section(&at, scales);
+    m->m = section(&at, f->has_m ? scales : 0);
+    m->sc = section(&at, m->blocks * f->n_sc * PACK_ROWS);
+    m->mn = section(&at, f->has_mn ? m->blocks * PACK_ROWS : 0);
+    m->high = section(&at, m->blocks * high_bytes(f));
+    m->low = section(&at, m->blocks * low_bytes(f));
+    m->panel_bytes = at;
+}
+
+struct ops_matrix *pack_new(struct memory *mem, uint32_t type, uint64_t rows, uint64_t cols,
+                            struct err *e)
+{
+    const struct quants_info *info = quants_info(type);
+    if (!info) {
+        err_set(e, ENOEXEC, "the kernels do not have tensor type %u", type);
+        return NULL;
+    }
+    uint64_t row_bytes = quants_row_bytes(type, cols);
+    uint64_t total;
+    if (rows == 0 || cols == 0 || row_bytes == 0) {
+        err_set(e, EINVAL, "a matrix of %s cannot have %llu rows of %llu columns", info->name,
+                (unsigned long long)rows, (unsigned long long)cols);
+        return NULL;
+    }
+    /* All sizes below are less than 64 times this product. */
+    if (__builtin_mul_overflow(row_bytes + 64, rows + PACK_ROWS, &total) ||
+        total > SIZE_MAX / 128) {
+        err_set(e, ENOMEM, "a matrix of %llu rows of %llu bytes is too large",
+                (unsigned long long)rows, (unsigned long long)row_bytes);
+        return NULL;
+    }
+    struct ops_matrix *m = xcalloc(1, sizeof(*m));
+    m->type = type;
+    m->rows = rows;
+    m->cols = cols;
+    m->row_bytes = row_bytes;
+    m->blocks = (cols + 31) / 32;
+    m->panels = (rows + PACK_ROWS - 1) / PACK_ROWS;
+    m->format = &formats[type];
+    m->kind = !info->unpack ? PACK_FLOATS : m->format->bits ? PACK_PANEL : PACK_FILE;
+    lay_out(m);
+    m->data = memory_take(mem, m->panels * m->panel_bytes, &m->slab, "weights", e);
+    if (!m->data) {
+        free(m);
+        return NULL;
+    }
+    return m;
+}
+
+void pack_free(struct memory *mem, struct ops_matrix *m)
+{
+    if (!m)
+        return;
+    memory_give(mem, m->slab);
+    free(m);
+}
+
+static void put_half(uint8_t *section_at, size_t i, size_t lane, float v)
+{
+    uint16_t h = half_of_float(v);
+    memcpy(section_at + (i * PACK_ROWS + lane) * 2, &h, 2);
+}
+
+static float get_half(const uint8_t *section_at, size_t i, size_t lane)
+{
+    uint16_t h;
+    memcpy(&h, section_at + (i * PACK_ROWS + lane) * 2, 2);
+    return half_to_float(h);
+}
+
+/* The codes that stand for the integers of a block. */
+static void to_codes(const struct pack_format *f, const int8_t q[32], uint8_t codes[32])
+{
+    for (int i = 0; i < 32; i++) {
+        codes[i] = (uint8_t)(q[i] + f->offset);
+        for (int v = 0; f->values && v < 16; v++)
+            if (f->values[v] == q[i])
+                codes[i] = (uint8_t)v;
+    }
+}
+
+static void put_codes(const struct pack_format *f, uint8_t *low, uint8_t *high, size_t lane,
+                      const uint8_t codes[32])
+{
+    for (size_t c = 0; c < 32; c++) {
+        size_t k = c / 4;
+        size_t byte = 4 * lane + c % 4;
+        if (f->bits == 8) {
+            low[64 * k + byte] = codes[c];
+            continue;
+        }
+        uint8_t *l = &low[64 * (k % 4) + byte];
+        *l = k < 4 ? (codes[c] & 15) : (uint8_t)(*l | codes[c] << 4);
+        if (f->bits == 5)
+            high[byte] = (uint8_t)(high[byte] | (codes[c] >> 4 & 1) << k);
+        if (f->bits == 6)
+            high[64 * (k / 4) + byte] =
+                (uint8_t)(high[64 * (k / 4) + byte] | (codes[c] >> 4 & 3) << (2 * (k % 4)));
+    }
+}
+
+static int get_code(const struct pack_format *f, const uint8_t *low, const uint8_t *high, size_t k,
+                    size_t byte)
+{
+    if (f->bits == 8)
+        return (int8_t)low[64 * k + byte];
+    int code = low[64 * (k % 4) + byte] >> (4 * (k / 4)) & 15;
+    if (f->bits == 5)
+        code |= (high[byte] >> k & 1) << 4;
+    if (f->bits == 6)
+        code |= (high[64 * (k / 4) + byte] >> (2 * (k % 4)) & 3) << 4;
+    return f->values ? f->values[code] : code - f->offset;
+}
+
+static void put_row_panel(struct ops_matrix *m, uint8_t *panel, size_t lane, const void *src)
+{
+    const struct pack_format *f = m->format;
+    const struct quants_info *info = quants_info(m->type);
+    struct quants_block b;
+    uint8_t codes[32];
+    for (size_t i = 0; i < m->blocks; i++) {
+        info->unpack(src, i, &b);
+        to_codes(f, b.q, codes);
+        put_codes(f, panel + m->low + i * low_bytes(f), panel + m->high + i * high_bytes(f), lane,
+                  codes);
+        if (i % f->per_d == 0) {
+            put_half(panel, i / f->per_d, lane, b.d);
+            if (f->has_m)
+                put_half(panel + m->m, i / f->per_d, lane, f->has_mn ? b.dmin : -b.dmin);
+        }
+        for (size_t h = 0; h < f->n_sc; h++)
+            panel[m->sc + (i * f->n_sc + h) * PACK_ROWS + lane] = (uint8_t)b.sc[h];
+        if (f->has_mn)
+            panel[m->mn + i * PACK_ROWS + lane] = (uint8_t)b.mn[0];
+    }
+}
+
+void pack_row(struct ops_matrix *m, uint64_t row, const void *src)
+{
+    uint8_t *panel = m->data + row / PACK_ROWS * m->panel_bytes;
+    size_t lane = row % PACK_ROWS;
+    if (m->kind == PACK_PANEL) {
+        put_row_panel(m, panel, lane, src);
+    } else if (m->kind == PACK_FILE) {
+        memcpy(panel + lane * m->row_bytes, src, m->row_bytes);
+    } else {
+        size_t size = quants_info(m->type)->block_bytes;
+        for (size_t c = 0; c < m->cols; c++)
+            memcpy(panel + (c * PACK_ROWS + lane) * size, (const uint8_t *)src + c * size, size);
+    }
+}
+
+/* Scales and minima of block i of the row in `lane`. */
+static void get_scales(const struct ops_matrix *m, const uint8_t *panel, size_t lane, size_t i,
+                       struct quants_block *out)
+{
+    const struct pack_format *f = m->format;
+    out->d = get_half(panel, i / f->per_d, lane);
+    out->dmin = f->has_m ? get_half(panel + m->m, i / f->per_d, lane) : 0;
+    if (f->has_m && !f->has_mn)
+        out->dmin = -out->dmin;
+    out->mn[0] = out->mn[1] = f->has_mn ? panel[m->mn + i * PACK_ROWS + lane] : 1;
+    out->sc[0] = out->sc[1] = 1;
+    for (size_t h = 0; h < 2 && f->n_sc > 0; h++)
+        out->sc[h] = (int8_t)panel[m->sc + (i * f->n_sc + h % f->n_sc) * PACK_ROWS + lane];
+}
+
+void pack_block(const struct ops_matrix *m, uint64_t row, size_t i, struct quants_block *out)
+{
+    const struct pack_format *f = m->format;
+    const uint8_t *panel = m->data + row / PACK_ROWS * m->panel_bytes;
+    size_t lane = row % PACK_ROWS;
+    if (m->kind == PACK_FILE) {
+        quants_info(m->type)->unpack(panel + lane * m->row_bytes, i, out);
+        return;
+    }
+    const uint8_t *low = panel + m->low + i * low_bytes(f);
+    const uint8_t *high = panel + m->high + i * high_bytes(f);
+    for (size_t c = 0; c < 32; c++)
+        out->q[c] = (int8_t)get_code(f, low, high, c / 4, 4 * lane + c % 4);
+    get_scales(m, panel, lane, i, out);
+}
+
+void pack_wide(const struct ops_matrix *m, size_t panel, size_t i, struct pack_wide *out)
+{
+    struct quants_block b;
+    for (size_t r = 0; r < PACK_ROWS; r++) {
+        pack_block(m, panel * PACK_ROWS + r, i, &b);
+        for (size_t k = 0; k < 8; k++)
+            memcpy(out->q[k][r], b.q + 4 * k, 4);
+        for (size_t h = 0; h < 2; h++) {
+            out->sc[h][r] = b.sc[h];
+            out->mn[h][r] = b.mn[h];
+        }
+        out->d[r] = b.d;
+        out->dmin[r] = b.dmin;
+    }
+}
+
+static void floats_row(const struct ops_matrix *m, const uint8_t *panel, size_t lane, float *dst)
+{
+    for (size_t c = 0; c < m->cols; c++) {
+        size_t at = c * PACK_ROWS + lane;
+        uint16_t v;
+        if (m->type == QUANTS_F32) {
+            memcpy(&dst[c], panel + 4 * at, 4);
+            continue;
+        }
+        memcpy(&v, panel + 2 * at, 2);
+        dst[c] = m->type == QUANTS_F16 ? half_to_float(v) : half_from_bf16(v);
+    }
+}
+
+void pack_row_to_f32(const struct ops_matrix *m, uint64_t row, float *dst)
+{
+    struct quants_block b;
+    if (m->kind == PACK_FLOATS) {
+        floats_row(m, m->data + row / PACK_ROWS * m->panel_bytes, row % PACK_ROWS, dst);
+        return;
+    }
+    for (size_t i = 0; i < m->blocks; i++) {
+        pack_block(m, row, i, &b);
+        quants_block_to_f32(&b, dst + 32 * i);
+    }
+}
