@@ -43,13 +43,15 @@ OBJECTS  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAINS),$(SOURCES)))
 LIB      := $(BUILD)/libllmosfs.a
 PROGRAMS := $(BUILD)/llmosfs $(BUILD)/llmosfs-engine
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 HELPERS  := $(patsubst tests/helpers/%.c,$(BUILD)/tests/helpers/%,$(wildcard tests/helpers/*.c))
 TESTLIB  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 
-.PHONY: all programs tests
+.PHONY: all programs tests fuzzers
 all: programs
 programs: $(PROGRAMS)
 tests: programs $(UNIT) $(HELPERS)
+fuzzers: $(FUZZERS)
 
 $(BUILD)/llmosfs: $(BUILD)/cli/main.o $(LIB)
 $(BUILD)/llmosfs-engine: $(BUILD)/src/engine/main.o $(LIB)
@@ -75,6 +77,9 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(TESTLIB) $(LIB)
 $(BUILD)/tests/helpers/%: $(BUILD)/tests/helpers/%.o $(TESTLIB) $(LIB)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(TESTLIB) $(LIB)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) -lm
 
 .SECONDARY: # object files of tests are kept
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

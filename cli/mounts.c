@@ -144,15 +144,13 @@ static int find_any(struct cli_mount *m, struct err *e)
 int cli_mount_open(const char *dir, struct cli_mount *m, struct err *e)
 {
     struct cli_mount own = {0};
-    if (!m)
-        m = &own;
-    int ret = dir ? cli_mount_at(dir, m, e) : find_any(m, e);
-    int fd = -1;
-    if (ret == 0) {
-        fd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-            err_sys(e, "cannot open %s", m->dir);
-    }
+    struct cli_mount *found = m ? m : &own;
+    int ret = dir ? cli_mount_at(dir, found, e) : find_any(found, e);
+    if (ret < 0)
+        return -1;
+    int fd = open(found->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        err_sys(e, "cannot open %s", found->dir);
     cli_mount_free(&own);
     return fd;
 }
