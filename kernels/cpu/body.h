@@ -175,25 +175,24 @@ INLINE void float_tile(const struct ops_matrix *m, size_t panel, const struct ke
     for (size_t t = 0; t < T; t++)
         acc[t] = l_set(0.0f);
     for (size_t i = 0; i < m->blocks; i++) {
-        lanes part[4][2];
-        for (size_t j = 0; j < 4; j++) {
-            lanes sum[4];
-            for (size_t c = j; c < 32; c += 4) {
-                lanes weights = float_weights(w, type, 32 * i + c);
+        lanes sum[4][4]; /* of every fourth column, for each row */
 #pragma GCC unroll 4
-                for (size_t t = 0; t < T; t++) {
-                    float x = rows->x[(first + t) * rows->stride + 32 * i + c];
-                    lanes product = l_mul(weights, l_set(x));
-                    sum[t] = c == j ? product : l_add(sum[t], product);
-                }
-            }
+        for (size_t j = 0; j < 4; j++) {
 #pragma GCC unroll 4
             for (size_t t = 0; t < T; t++)
-                part[t][j / 2] = j % 2 ? l_add(part[t][j / 2], sum[t]) : sum[t];
+                sum[j][t] = l_set(0.0f);
+            for (size_t c = 32 * i + j; c < 32 * (i + 1); c += 4) {
+                lanes weights = float_weights(w, type, c);
+#pragma GCC unroll 4
+                for (size_t t = 0; t < T; t++) {
+                    lanes x = l_set(rows->x[(first + t) * rows->stride + c]);
+                    sum[j][t] = l_add(sum[j][t], l_mul(weights, x));
+                }
+            }
         }
 #pragma GCC unroll 4
         for (size_t t = 0; t < T; t++)
-            acc[t] = l_add(acc[t], l_add(part[t][0], part[t][1]));
+            acc[t] = l_add(acc[t], l_add(l_add(sum[0][t], sum[1][t]), l_add(sum[2][t], sum[3][t])));
     }
     for (size_t t = 0; t < T; t++)
         l_store(dst + t * stride, acc[t]);

@@ -80,7 +80,8 @@ struct kernel_partial {
 };
 
 struct kernels {
-    const char *name;
+    const char *name;  /* as a configuration asks for it */
+    const char *label; /* for people */
     bool (*supported)(void);
 
     /* One row of blocks · 32 floats into q, d, s, sums. */

@@ -48,6 +48,7 @@ static void dot_wide(const struct ops_matrix *m, size_t panel, const struct kern
 
 const struct kernels kernels_portable = {
     .name = "portable",
+    .label = "portable",
     .supported = supported,
     .wide = dot_wide,
     BODY_KERNELS,

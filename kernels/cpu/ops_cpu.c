@@ -16,6 +16,10 @@
  */
 
 static const struct kernels *const sets[] = {
+#ifdef __x86_64__
+    &kernels_avx512,
+    &kernels_avx2,
+#endif
     &kernels_portable,
 };
 
@@ -59,7 +63,7 @@ static void op_close(struct ops_backend *be)
 
 static const char *op_kernels(const struct ops_backend *be)
 {
-    return be->kernels->name;
+    return be->kernels->label;
 }
 
 static uint32_t op_threads(const struct ops_backend *be)
