@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/log.h"
+#include "model/gguf_internal.h"
 
 struct loaded load_model(int fd)
 {
@@ -30,22 +31,38 @@ static uint64_t sum_str(struct gguf_str s)
     return sum;
 }
 
-static uint64_t walk_arrays(const struct gguf *g)
+static uint64_t walk_array(const struct gguf *g, const char *key, enum gguf_kind kind)
 {
-    static const char *const keys[] = {
-        "tokenizer.ggml.tokens", "tokenizer.ggml.scores",      "tokenizer.ggml.token_type",
-        "tokenizer.ggml.merges", "llama.attention.head_count", "a",
-    };
     uint64_t sum = 0;
-    for (size_t k = 0; k < ARRAY_LEN(keys); k++)
-        for (int kind = GGUF_KIND_STR; kind <= GGUF_KIND_BOOL; kind++) {
-            size_t n = 0;
-            const struct gguf_array *a = gguf_get_array(g, keys[k], (enum gguf_kind)kind, &n);
-            for (size_t i = 0; a && i < n; i++)
-                sum += kind == GGUF_KIND_STR     ? sum_str(gguf_array_str(a, i))
-                       : kind == GGUF_KIND_FLOAT ? gguf_array_float(a, i) > 0
-                                                 : (uint64_t)gguf_array_int(a, i);
-        }
+    size_t n = 0;
+    const struct gguf_array *a = gguf_get_array(g, key, kind, &n);
+    for (size_t i = 0; a && i < n; i++)
+        if (kind == GGUF_KIND_STR)
+            sum += sum_str(gguf_array_str(a, i));
+        else if (kind == GGUF_KIND_FLOAT)
+            sum += gguf_array_float(a, i) > 0;
+        else
+            sum += (uint64_t)gguf_array_int(a, i);
+    return sum;
+}
+
+/* Every key, by every getter. */
+static uint64_t walk_metadata(const struct gguf *g)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < g->n_kvs; i++) {
+        struct gguf_str name = gguf_str_at(g, g->kvs[i].key), s;
+        CLEANUP_FREE char *key = xstrndup(name.data, name.len); /* up to a NUL in it */
+        uint64_t u;
+        double f;
+        bool is_true;
+        sum += gguf_has(g, key) + gguf_get_u64(g, key, &u) + gguf_get_f64(g, key, &f) +
+               gguf_get_bool(g, key, &is_true);
+        if (gguf_get_str(g, key, &s))
+            sum += sum_str(s);
+        for (int kind = GGUF_KIND_STR; kind <= GGUF_KIND_BOOL; kind++)
+            sum += walk_array(g, key, (enum gguf_kind)kind);
+    }
     return sum;
 }
 
@@ -89,5 +106,5 @@ uint64_t load_model_walk(const struct vfile *f, const struct gguf *g, const stru
 {
     if (m)
         check_model(m);
-    return walk_arrays(g) + walk_tensors(f, g);
+    return walk_metadata(g) + walk_tensors(f, g);
 }
