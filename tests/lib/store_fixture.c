@@ -28,17 +28,27 @@ void fixture_remove_tree(const char *dir)
     nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-int fixture_setup(void **state)
+static int setup_in(const char *where, void **state)
 {
     struct err e;
     struct fixture *f = xcalloc(1, sizeof(*f));
-    snprintf(f->dir, sizeof(f->dir), "/tmp/llmosfs-test-XXXXXX");
+    snprintf(f->dir, sizeof(f->dir), "%s/llmosfs-test-XXXXXX", where);
     if (!mkdtemp(f->dir) || !(f->s = store_open(f->dir, &e))) {
         free(f);
         return -1;
     }
     *state = f;
     return 0;
+}
+
+int fixture_setup(void **state)
+{
+    return setup_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", state);
+}
+
+int fixture_setup_disk(void **state)
+{
+    return setup_in("/tmp", state);
 }
 
 int fixture_teardown(void **state)

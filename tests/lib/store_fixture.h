@@ -17,7 +17,8 @@ struct fixture {
 
 extern const struct store_cred fixture_cred; /* uid 1000, gid 100, umask 022 */
 
-int fixture_setup(void **state);
+int fixture_setup(void **state);      /* in memory where there is /dev/shm: quick */
+int fixture_setup_disk(void **state); /* in /tmp */
 int fixture_teardown(void **state);
 void fixture_reopen(struct fixture *f); /* closes and opens the store */
 
