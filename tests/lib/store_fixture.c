@@ -7,6 +7,8 @@
 
 #include "tests/lib/store_fixture.h"
 
+#include "base/map.h"
+
 const struct store_cred fixture_cred = {1000, 100, 022};
 
 static void need(bool ok, const char *what, const struct err *e)
@@ -162,6 +164,63 @@ bool fixture_wait(const struct fixture *f, const char *folder, unsigned n)
         usleep(10000);
     }
     return false;
+}
+
+struct census {
+    struct store *s;
+    struct map seen;
+    unsigned nodes, blobs;
+    struct buf dirs; /* still to be read */
+    struct err e;
+};
+
+static bool census_one(void *ctx, const struct store_dirent *d)
+{
+    struct census *c = ctx;
+    if (map_put(&c->seen, d->attr.ino, c))
+        return true;
+    c->nodes++;
+    c->blobs += S_ISREG(d->attr.mode) && d->attr.size > 4096;
+    if (S_ISDIR(d->attr.mode))
+        buf_add(&c->dirs, &d->attr.ino, sizeof(d->attr.ino));
+    if (S_ISREG(d->attr.mode)) {
+        CLEANUP_BUF struct buf b = {0};
+        if (store_content_read(c->s, d->attr.ino, 1 << 24, &b, &c->e) < 0)
+            return false;
+        if (b.len != d->attr.size)
+            err_set(&c->e, EIO, "%s has %zu bytes, its size is %zu", d->name, b.len,
+                    (size_t)d->attr.size);
+    }
+    return true;
+}
+
+static void census_take(struct census *c)
+{
+    store_ino dir = STORE_ROOT;
+    buf_add(&c->dirs, &dir, sizeof(dir));
+    c->nodes = 1;
+    for (size_t at = 0; at < c->dirs.len && !c->e.code; at += sizeof(dir)) {
+        memcpy(&dir, c->dirs.data + at, sizeof(dir));
+        store_readdir(c->s, dir, 0, census_one, c, &c->e);
+    }
+    map_free(&c->seen);
+    buf_free(&c->dirs);
+}
+
+bool fixture_is_tidy(const struct fixture *f, char *why, size_t size)
+{
+    struct statvfs st;
+    struct census c = {.s = f->s};
+    census_take(&c);
+    if (c.e.code || store_statfs(f->s, &st, &c.e) < 0) {
+        snprintf(why, size, "%s", c.e.text);
+        return false;
+    }
+    unsigned nodes = (unsigned)(st.f_files - st.f_ffree), blobs = fixture_count(f, "blobs"),
+             drafts = fixture_count(f, "drafts");
+    snprintf(why, size, "%u of %u nodes have a name, %u of %u blobs a node, %u drafts", c.nodes,
+             nodes, c.blobs, blobs, drafts);
+    return nodes == c.nodes && blobs == c.blobs && drafts == 0;
 }
 
 void fixture_fill(void *data, size_t n, uint64_t seed)

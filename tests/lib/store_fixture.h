@@ -38,6 +38,8 @@ unsigned fixture_count(const struct fixture *f, const char *folder);
 /* Waits until there are that many files below the folder (the reaper works beside); false after 5
  * s. */
 bool fixture_wait(const struct fixture *f, const char *folder, unsigned n);
+/* Every node has a name, every file is whole, every blob has a node, there are no drafts. If not, why says what. */
+bool fixture_is_tidy(const struct fixture *f, char *why, size_t size);
 void fixture_remove_tree(const char *dir);
 /* Bytes that depend on the seed, and not repeated soon. */
 void fixture_fill(void *data, size_t n, uint64_t seed);

@@ -18,7 +18,6 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "base/map.h"
 #include "tests/lib/store_fixture.h"
 #include "tests/lib/store_model.h"
 
@@ -105,52 +104,6 @@ static void replay(struct model *m, uint64_t rng, uint64_t n)
     }
 }
 
-struct census {
-    struct store *s;
-    struct map seen;
-    unsigned nodes, blobs;
-    struct buf dirs; /* still to be read */
-};
-
-static bool census_one(void *ctx, const struct store_dirent *d)
-{
-    struct census *c = ctx;
-    if (map_put(&c->seen, d->attr.ino, c))
-        return true;
-    c->nodes++;
-    c->blobs += S_ISREG(d->attr.mode) && d->attr.size > 4096;
-    if (S_ISDIR(d->attr.mode))
-        buf_add(&c->dirs, &d->attr.ino, sizeof(d->attr.ino));
-    if (S_ISREG(d->attr.mode)) {
-        struct err e;
-        CLEANUP_BUF struct buf b = {0};
-        if (store_content_read(c->s, d->attr.ino, 1 << 20, &b, &e) < 0)
-            fail_msg("%s: %s", d->name, e.text);
-        assert_int_equal(b.len, d->attr.size);
-    }
-    return true;
-}
-
-/* Every node has a name, every file of the store a node. */
-static void nothing_is_left_over(const struct fixture *f)
-{
-    struct err e;
-    struct statvfs st;
-    struct census c = {.s = f->s, .nodes = 1};
-    store_ino dir = STORE_ROOT;
-    buf_add(&c.dirs, &dir, sizeof(dir));
-    for (size_t at = 0; at < c.dirs.len; at += sizeof(dir)) {
-        memcpy(&dir, c.dirs.data + at, sizeof(dir));
-        assert_int_equal(store_readdir(f->s, dir, 0, census_one, &c, &e), 0);
-    }
-    assert_int_equal(store_statfs(f->s, &st, &e), 0);
-    assert_int_equal(st.f_files - st.f_ffree, c.nodes);
-    assert_int_equal(fixture_count(f, "blobs"), c.blobs);
-    assert_int_equal(fixture_count(f, "drafts"), 0);
-    map_free(&c.seen);
-    buf_free(&c.dirs);
-}
-
 static void kill_after(const struct fixture *f, struct model *m, uint64_t seed, useconds_t us,
                        struct progress *p)
 {
@@ -201,7 +154,8 @@ static void killed_at_any_moment(void **state)
         else
             fail_msg("kill %d, seed %llu, after %llu operations: %s", i, (unsigned long long)seed,
                      (unsigned long long)p->done, why);
-        nothing_is_left_over(f);
+        if (!fixture_is_tidy(f, why, sizeof(why)))
+            fail_msg("kill %d, seed %llu: %s", i, (unsigned long long)seed, why);
         store_close(steal_ptr(&f->s));
         total += p->done;
     }
