@@ -29,7 +29,8 @@
 #define NAME_MAX_BYTES 63    /* of a tensor; ggml's own limit */
 #define KV_MIN         (8 + 1 + 4 + 1)
 #define TENSOR_MIN     (8 + 1 + 4 + 8 + 4 + 8)
-#define READ_FIRST     (64u << 10) /* bytes of the first read; each further one doubles what is there \
+#define READ_FIRST                                                                                 \
+    (64u << 10) /* bytes of the first read; each further one doubles what is there \
                                     */
 
 struct reader {
@@ -393,7 +394,7 @@ struct gguf *gguf_read(const struct vfile *f, struct err *e)
     if (take_version(&r) < 0 || take_counts(&r) < 0 || take_kvs(&r) < 0 ||
         read_alignment(&r, &alignment) < 0 || take_tensors(&r) < 0)
         return NULL;
-    char *head = realloc(g->head, r.pos); /* gives back what was read ahead */
+    char *head = realloc(g->head, MAX(r.pos, 1)); /* gives back what was read ahead */
     if (head)
         g->head = head;
     g->head_len = r.pos;

@@ -4,6 +4,7 @@
  * other readers of GGUF had, by name. Each must be refused with an errno that means so and one sentence, or be harmless
  * and said so here; none may crash, take long, or take more than 64 MiB.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,6 +19,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/utf8.h"
 #include "model/gguf_internal.h"
 #include "tests/lib/load_model.h"
@@ -549,7 +551,10 @@ static void build_greedy(int i, struct craft *c)
     }
 }
 
-/* Loads it with no more than `more` bytes of address space. (A sanitizer's own memory cannot be told apart: there is no limit then.) */
+/*
+ * Loads it with no more than `more` bytes of address space. (A sanitizer's own memory cannot be told apart: there is no
+ * limit then.)
+ */
 static int code_within(struct craft *c, size_t more)
 {
     struct rlimit old, limit;
@@ -581,6 +586,43 @@ static void test_memory(void **state)
     }
 }
 
+/* --- what the fuzzer starts from, and what it found --- */
+
+/*
+ * Inputs of fuzz_gguf: a size that the file pretends to have, and its beginning. The seeds named after architectures are
+ * valid; a find that is kept there is replayed here for ever.
+ */
+static void test_corpus(void **state)
+{
+    (void)state;
+    CLEANUP_FD int dir_fd = open("tests/fuzz/corpus/gguf", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(dir_fd >= 0); /* tests run from the root of the clone */
+    DIR *dir = fdopendir(dup(dir_fd));
+    assert_non_null(dir);
+    unsigned n_valid = 0;
+    for (struct dirent *d; (d = readdir(dir)) != NULL;) {
+        CLEANUP_BUF struct buf input = {0};
+        char path[300];
+        struct err e;
+        if (d->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof(path), "tests/fuzz/corpus/gguf/%s", d->d_name);
+        assert_int_equal(io_read_file(path, 1 << 20, &input, &e), 0);
+        assert_true(input.len >= 8);
+        int fd = gguf_build_fd(input.data + 8, input.len - 8);
+        uint64_t size = gguf_load_u64(input.data) % (UINT64_C(1) << 44);
+        assert_int_equal(ftruncate(fd, (off_t)MAX(size, input.len - 8)), 0);
+        bool accepted = try_fd(fd, &e),
+             is_seed = starts(d->d_name, "llama") || starts(d->d_name, "gemma3");
+        if (is_seed && !accepted)
+            print_error("%s: %s\n", path, e.text);
+        assert_true(accepted || !is_seed);
+        n_valid += accepted;
+    }
+    closedir(dir);
+    assert_true(n_valid >= 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +639,7 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_no_gguf),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_corpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
