@@ -282,3 +282,14 @@ int wire_decode(uint32_t type, const void *body, size_t n, const int *fds, size_
     }
     return 0;
 }
+
+int proto_facts_unpack(const void *data, size_t n, struct proto_facts *f, struct err *e)
+{
+    struct wire_reader r = {.data = data, .n = n};
+    if (wire_get_u32(&r) != PROTO_VERSION)
+        wire_fail(&r, "they are of another version");
+    get_facts(&r, f);
+    if (r.wrong || r.n > 0)
+        return err_set(e, EPROTO, "the facts cannot be read: %s", r.wrong ? r.wrong : "too long");
+    return 0;
+}

@@ -158,3 +158,9 @@ void wire_encode(const struct proto_msg *m, struct buf *b, const int **fds, size
         break;
     }
 }
+
+void proto_facts_pack(const struct proto_facts *f, struct buf *b)
+{
+    wire_put_u32(b, PROTO_VERSION);
+    put_facts(b, f);
+}

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
 
@@ -254,5 +255,9 @@ int proto_flush(struct proto_conn *c, struct err *e);
  * the peer is gone (EPIPE), after all that it sent before was received.
  */
 int proto_receive(struct proto_conn *c, struct proto_msg *m, struct err *e);
+
+/* Facts as bytes to be kept, with the version in front. Unpacked strings point into data; EPROTO: of another version. */
+void proto_facts_pack(const struct proto_facts *f, struct buf *b);
+int proto_facts_unpack(const void *data, size_t n, struct proto_facts *f, struct err *e);
 
 #endif

@@ -55,7 +55,8 @@ struct rt_config {
     size_t prompt_max;     /* bytes of one prompt; 0: 64 MiB */
     uint32_t waiting_max;  /* unanswered questions of one user; 0: 1024 */
     uint32_t conv_max;     /* conversations kept when nobody has them open; 0: 4096 */
-    const char *kernels;   /* "" or a name for tests, passed on to engines */
+    uint64_t conv_bytes; /* that conversations may take until the oldest of these go; 0: 256 MiB */
+    const char *kernels; /* "" or a name for tests, passed on to engines */
 };
 
 /* Starts the runtime's thread. */
