@@ -179,6 +179,13 @@ static int apply(struct jinja *j, enum jinja_role role, const struct jinja_value
     return jinja_steps(j, 1) < 0 ? -1 : fn->fn(j, a, v);
 }
 
+/* What these filters go through; nothing at all (none, 0) has no elements to them. */
+static int elements(struct jinja *j, const struct jinja_value *v, const struct jinja_list **items)
+{
+    const struct jinja_value nothing = {.kind = JINJA_UNDEFINED};
+    return jinja_iterate(j, jinja_true(v) ? v : &nothing, items);
+}
+
 static int map(struct jinja *j, args_t a, struct jinja_value *v)
 {
     const struct jinja_list *from;
@@ -186,7 +193,7 @@ static int map(struct jinja *j, args_t a, struct jinja_value *v)
     const struct jinja_value *attr = &a[3];
     if ((a[1].kind == JINJA_ABSENT) == (attr->kind == JINJA_ABSENT))
         return jinja_fail(j, "map needs the name of a filter or of an attribute");
-    if (jinja_iterate(j, &a[0], &from) < 0 || jinja_make_list(j, from->n, &to) < 0)
+    if (elements(j, &a[0], &from) < 0 || jinja_make_list(j, from->n, &to) < 0)
         return -1;
     for (size_t i = 0; i < from->n; i++) {
         int r = attr->kind == JINJA_ABSENT
@@ -204,7 +211,7 @@ static int choose(struct jinja *j, const struct jinja_value *from, const struct 
 {
     const struct jinja_list *all;
     struct jinja_list *kept;
-    if (jinja_iterate(j, from, &all) < 0 || jinja_make_list(j, all->n, &kept) < 0)
+    if (elements(j, from, &all) < 0 || jinja_make_list(j, all->n, &kept) < 0)
         return -1;
     kept->n = 0;
     for (size_t i = 0; i < all->n; i++) {

@@ -156,8 +156,10 @@ static int tojson(struct jinja *j, args_t a, struct jinja_value *v)
 {
     int64_t indent;
     const struct jinja_str *s;
-    if (jinja_arg_int(j, &a[1], -1, &indent) < 0)
+    if (jinja_arg_int(j, &a[2], -1, &indent) < 0)
         return -1;
+    if (jinja_true(&a[1]))
+        return jinja_fail(j, "tojson with ensure_ascii is not supported");
     int r = jinja_json(j, &a[0], indent, &s);
     return jinja_give_text(r, s, v);
 }
@@ -171,7 +173,7 @@ const struct jinja_builtin jinja_text_builtins[] = {
     {"replace", JINJA_FILTER, replace, .params = {"old", "new", "count"}, .required = 2},
     {"string", JINJA_FILTER, string, .required = 0},
     {"safe", JINJA_FILTER, same, .required = 0},
-    {"tojson", JINJA_FILTER, tojson, .params = {"indent"}},
+    {"tojson", JINJA_FILTER, tojson, .params = {"ensure_ascii", "indent"}},
     {"strip", JINJA_METHOD, method_strip, .params = {"chars"}},
     {"lstrip", JINJA_METHOD, method_lstrip, .params = {"chars"}},
     {"rstrip", JINJA_METHOD, method_rstrip, .params = {"chars"}},
