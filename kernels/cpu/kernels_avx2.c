@@ -191,6 +191,8 @@ INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t 
         acc[t] = _mm256_setzero_ps();
     for (size_t i = 0; i < m->blocks; i++) {
         __m256i w[8];
+        if (T < 4)
+            fetch_ahead(m, panel, i);
         struct scales s = load_scales(f, m, panel, i, half);
         unpack(f, low + i * low_bytes, high + i * high_bytes, w);
 #pragma GCC unroll 4

@@ -155,6 +155,8 @@ INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t 
         acc[t] = _mm512_setzero_ps();
     for (size_t i = 0; i < m->blocks; i++) {
         __m512i w[8];
+        if (T < 4)
+            fetch_ahead(m, panel, i);
         struct scales s = load_scales(f, m, panel, i);
         unpack(f, panel + m->low + i * low_bytes, panel + m->high + i * high_bytes, w);
 #pragma GCC unroll 8

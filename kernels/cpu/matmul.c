@@ -11,6 +11,8 @@
 
 #define ROWS_AT_ONCE     128 /* of activations, over which a panel is unpacked once */
 #define PARTS_PER_THREAD 8
+#define PART_BYTES                                                                                 \
+    32768 /* of weights, at least: each part begins without what the hardware fetches ahead */
 
 struct matmul {
     struct ops_backend *be;
@@ -23,6 +25,7 @@ struct matmul {
     float *padded; /* rows of src with zeros behind them, where a matrix of floats needs them */
     bool integers, floats;
     size_t panels; /* of all matrices */
+    size_t bytes;
     uint32_t parts;
     uint32_t row_parts;
 };
@@ -40,6 +43,7 @@ static void make_room(struct matmul *mm, uint32_t n)
         mm->floats |= mm->ms[i]->kind == PACK_FLOATS;
         mm->integers |= mm->ms[i]->kind != PACK_FLOATS;
         mm->panels += mm->ms[i]->panels;
+        mm->bytes += mm->ms[i]->panels * mm->ms[i]->panel_bytes;
     }
     r->n = n;
     r->blocks = (mm->cols + 31) / 32;
@@ -122,6 +126,9 @@ void matmul_run(struct ops_backend *be, float *const *dsts, const struct ops_mat
     mm.row_parts = MIN(n, threads * 4);
     if (mm.integers || mm.padded)
         backend_run(be, prepare_part, &mm, mm.row_parts, (uint64_t)n * mm.cols * 4);
-    mm.parts = (uint32_t)MIN(mm.panels, (size_t)threads * PARTS_PER_THREAD);
+    size_t parts = MIN((size_t)threads * PARTS_PER_THREAD, mm.panels);
+    if (n < 4)
+        parts = MIN(parts, MAX(mm.bytes / PART_BYTES, (size_t)threads));
+    mm.parts = (uint32_t)MIN(parts, mm.panels);
     backend_run(be, matmul_part, &mm, mm.parts, (uint64_t)n * mm.cols * mm.panels * PACK_ROWS);
 }

@@ -59,6 +59,7 @@ static void lay_out(struct ops_matrix *m)
     m->high = section(&at, m->blocks * high_bytes(f));
     m->low = section(&at, m->blocks * low_bytes(f));
     m->panel_bytes = at;
+    m->block_bytes = at / m->blocks;
 }
 
 struct ops_matrix *pack_new(struct memory *mem, uint32_t type, uint64_t rows, uint64_t cols,

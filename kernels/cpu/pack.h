@@ -58,6 +58,7 @@ struct ops_matrix {
     size_t panels;
     size_t panel_bytes;
     size_t row_bytes;            /* in the file */
+    size_t block_bytes;          /* of a panel, for each 32 columns */
     size_t m, sc, mn, high, low; /* where in a panel the sections begin; d is at 0 */
     uint8_t *data;
     struct slab *slab;
