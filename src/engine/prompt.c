@@ -33,7 +33,9 @@ static int tokenize(struct builder *b, struct err *e)
     size_t dropped = 0;
     if (b->n_spans == 0 && b->begun)
         return 0;
-    if (tokenizer_encode(b->t, b->spans, b->n_spans, !b->begun, &b->p->tokens, &dropped, e) < 0)
+    /* A template that brings BOS of its own (Gemma's) is not given another. */
+    bool add_special = !b->begun && !tokenizer_brings_bos(b->t, b->spans, b->n_spans);
+    if (tokenizer_encode(b->t, b->spans, b->n_spans, add_special, &b->p->tokens, &dropped, e) < 0)
         return -1;
     b->p->dropped += dropped;
     b->n_spans = 0;
