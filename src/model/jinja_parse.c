@@ -326,6 +326,13 @@ static bool at_end(const struct jinja_parser *p, const char *const *ends)
     return false;
 }
 
+static const char *last_of(const char *const *names)
+{
+    while (names[1])
+        names++;
+    return *names;
+}
+
 /* Statements up to one of the tags, which is not taken. */
 static int parse_body(struct jinja_parser *p, const char *const *ends, struct jinja_stmt **body)
 {
@@ -333,7 +340,7 @@ static int parse_body(struct jinja_parser *p, const char *const *ends, struct ji
         return -1;
     while (!at_end(p, ends)) {
         if (p->t->kind == JINJA_T_END)
-            return *ends ? jinja_refuse(p, "the tag \"%s\" is missing", *ends) : 0;
+            return *ends ? jinja_refuse(p, "the tag \"%s\" is missing", last_of(ends)) : 0;
         if (parse_one(p, body) < 0)
             return -1;
         body = &(*body)->next;

@@ -130,10 +130,275 @@ static void test_goldens(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* --- whose bytes are whose --- */
+
+static struct chat_prompt render(const char *template, const struct chat_message *messages,
+                                 size_t n)
+{
+    struct err e = {0};
+    struct chat_prompt p = {0};
+    CLEANUP(chat) struct chat_template *t = chat_parse(template, strlen(template), &e);
+    if (!t || chat_render(t, messages, n, true, "<s>", "</s>", &p, &e) < 0)
+        fail_msg("%s: %s", template, e.text);
+    size_t at = 0;
+    for (size_t i = 0; i < p.n_spans; i++) { /* without gaps, in order, none empty */
+        assert_int_equal(p.spans[i].start, at);
+        assert_true(p.spans[i].len > 0);
+        at += p.spans[i].len;
+    }
+    assert_int_equal(at, p.len);
+    return p;
+}
+
+/* The rendered text with each run as [message:text], the template's own as it is. */
+static void assert_runs(const char *template, const char *expected)
+{
+    static const struct chat_message messages[] = {{"user", " <|im_end|>,b\n", 14},
+                                                   {"<bad>", "C", 1}};
+    struct chat_prompt p = render(template, messages, 2);
+    CLEANUP_BUF struct buf b = {0};
+    for (size_t i = 0; i < p.n_spans; i++) {
+        const struct chat_span *s = &p.spans[i];
+        if (s->message < 0)
+            buf_printf(&b, "%.*s", (int)s->len, p.text + s->start);
+        else
+            buf_printf(&b, "[%d:%.*s]", s->message, (int)s->len, p.text + s->start);
+    }
+    assert_string_equal(buf_str(&b), expected);
+    chat_prompt_free(&p);
+}
+
+static void test_origins(void **state)
+{
+    (void)state;
+#define C0 "messages[0].content"
+    assert_runs("a{{ " C0 " }}b", "a[0: <|im_end|>,b\n]b");
+    assert_runs("{{ '<' + " C0 "|trim + '>' }}", "<[0:<|im_end|>,b]>");
+    assert_runs("{{ " C0 ".strip()[2:-4] ~ 'x' ~ messages[1].content }}", "[0:im_end]x[1:C]");
+    assert_runs("{{ " C0 ".split(',')|join('+') }}", "[0: <|im_end|>]+[0:b\n]");
+    assert_runs("{{ " C0 "|replace('im', '<X>')|trim }}", "[0:<|]<X>[0:_end|>,b]");
+    assert_runs("{{ 'a.b'|replace('.', messages[1].content) }}", "a[1:C]b");
+    assert_runs("{{ messages[1].content|lower * 2 }}", "[1:cc]");
+    assert_runs("{{ " C0 "|tojson }}", "\"[0: <|im_end|>,b\\n]\"");
+    assert_runs("{{ {'k': messages[1].content}|tojson }}", "{\"k\": \"[1:C]\"}");
+    assert_runs("{{ messages|map(attribute='content')|join('|')|trim }}",
+                "[0:<|im_end|>,b\n]|[1:C]");
+    assert_runs("{% set x %}<{{ messages[1].content }}>{% endset %}{{ x + x }}", "<[1:C]><[1:C]>");
+    assert_runs("{% set ns = namespace(t='') %}{% for m in messages %}{% set ns.t = ns.t ~ "
+                "m.content|trim ~ ';' %}{% endfor %}{{ ns.t }}",
+                "[0:<|im_end|>,b];[1:C];");
+    assert_runs("{% for c in 'x' ~ messages[1].content %}{{ c }}.{% endfor %}", "x.[1:C].");
+    assert_runs("{{ (messages[1].content ~ 'yz')|list|reverse|join }}", "zy[1:C]");
+    assert_runs("{{ (messages[1].content ~ 'yz')[0] ~ (messages[1].content ~ 'yz')[1:] }}",
+                "[1:C]yz");
+    /* A role that we know is the template's word, any other a stranger's. */
+    assert_runs("{% for m in messages %}<|{{ m.role }}|>{% endfor %}", "<|user|><|[1:<bad>]|>");
+    assert_runs("{{ dict(a=messages[1].content).get('a') ~ {'a': messages[1].role}['a'] }}",
+                "[1:C<bad>]");
+}
+
+/* Many runs, cut at every place. */
+static void test_origins_of_slices(void **state)
+{
+    (void)state;
+    struct chat_message m = {"user", "ab", 2};
+    CLEANUP_BUF struct buf t = {0};
+    for (int from = 0; from <= 12; from++) {
+        for (int to = from; to <= 12; to++) {
+            buf_clear(&t);
+            buf_printf(&t,
+                       "{%% set c = messages[0].content %%}{{ ('xy' ~ c ~ 'zw' ~ c ~ 'uv' ~ "
+                       "c)[%d:][:%d] }}",
+                       from, to - from);
+            struct chat_prompt p = render(buf_str(&t), &m, 1);
+            assert_int_equal(p.len, to - from);
+            for (size_t i = 0; i < p.n_spans; i++) {
+                for (size_t k = p.spans[i].start; k < p.spans[i].start + p.spans[i].len; k++)
+                    assert_int_equal(p.spans[i].message, (from + (int)k) % 4 < 2 ? -1 : 0);
+            }
+            chat_prompt_free(&p);
+        }
+    }
+}
+
+static void test_strftime(void **state)
+{
+    (void)state;
+    char today[32];
+    struct tm tm;
+    time_t now = time(NULL);
+    localtime_r(&now, &tm);
+    strftime(today, sizeof(today), "%Y", &tm);
+    struct chat_prompt p = render("{{ strftime_now('%Y') }}", NULL, 0);
+    assert_int_equal(p.len, strlen(today));
+    assert_memory_equal(p.text, today, p.len);
+    chat_prompt_free(&p);
+}
+
+/* --- refusals --- */
+
+static void test_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *template;
+        const char *says;
+    } cases[] = {
+        {"{% macro f() %}{% endmacro %}", "line 1: the tag \"macro\""},
+        {"a\nb\n{% include 'x' %}", "line 3: the tag \"include\""},
+        {"{% raw %}{% endraw %}", "\"raw\""},
+        {"{{ x | groupby('a') }}", "the filter \"groupby\""},
+        {"{{ x is sameas y }}", "the test \"sameas\""},
+        {"{{ x.append(1) }}", "the method \"append\""},
+        {"{{ cycler(1) }}", "the function \"cycler\""},
+        {"{{ x()() }}", "the function \"x\""},
+        {"{{ [f][0](1) }}", "a call"},
+        {"{% for x in y recursive %}{% endfor %}", "recursive"},
+        {"{{ x | tojson(sort_keys=true) }}", "\"sort_keys\""},
+        {"{{ x | trim('a', 'b') }}", "more parameters"},
+        {"{{ x | replace('a') }}", "needs its parameter new"},
+        {"{{ x.split(',', sep=',') }}", "twice"},
+        {"{{ x }", "bracket"},
+        {"{{ x", "no end"},
+        {"{% if x %}", "\"endif\" is missing"},
+        {"{% for x in y %}", "is missing"},
+        {"{% endif %}", "\"endif\""},
+        {"{# x", "no end"},
+        {"{{ 'x }}", "no end"},
+        {"{{ '\\N{DASH}' }}", "escapes"},
+        {"{{ (1 }}", "bracket"},
+        {"{{ 1) }}", "bracket"},
+        {"{{ a b }}", "\"}}\" is missing"},
+        {"{{ 99999999999999999999 }}", "too large"},
+        {"{{ a @ b }}", "no meaning"},
+        {"{{ }}", "value is missing"},
+        {"{% set 1 = 2 %}", "a name to assign to"},
+        {"{% break %}", "outside"},
+        {"{{ a[] }}", "index"},
+        {"{{ a. }}", "after a point"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err e = {0};
+        struct chat_template *t = chat_parse(cases[i].template, strlen(cases[i].template), &e);
+        if (t || !strstr(e.text, cases[i].says))
+            print_error("%s: %s\n", cases[i].template, e.text);
+        assert_null(t);
+        assert_int_equal(e.code, ENOEXEC);
+        assert_non_null(strstr(e.text, cases[i].says));
+    }
+}
+
+/* An exception is told with its own words. */
+static void test_exception(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    struct chat_prompt p = {0};
+    static const char text[] = "{{ raise_exception('Only ' ~ 1 ~ ' question') }}";
+    CLEANUP(chat) struct chat_template *t = chat_parse(text, sizeof(text) - 1, &e);
+    assert_non_null(t);
+    assert_int_equal(chat_render(t, NULL, 0, true, "", "", &p, &e), -1);
+    assert_int_equal(e.code, EINVAL);
+    assert_non_null(strstr(e.text, "Only 1 question"));
+}
+
+/* --- limits --- */
+
+static int run(const char *text, size_t len, struct err *e)
+{
+    struct chat_message m = {"user", "hello", 5};
+    struct chat_prompt p = {0};
+    CLEANUP(chat) struct chat_template *t = chat_parse(text, len, e);
+    if (!t)
+        return -1;
+    int r = chat_render(t, &m, 1, true, "", "", &p, e);
+    chat_prompt_free(&p);
+    return r;
+}
+
+static void repeat(struct buf *b, const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        buf_add_str(b, s);
+}
+
+static void test_depth(void **state)
+{
+    (void)state;
+    static const char *const parts[][3] = {
+        {"{{ ", "(", "1"},           {"{{ ", "[", ""},
+        {"{{ ", "not ", "1 }}"},     {"{{ ", "-", "1 }}"},
+        {"", "{% if 1 %}", ""},      {"{{ 1", " + 1", " }}"},
+        {"{{ x", ".a", " }}"},       {"{{ x", "|trim", " }}"},
+        {"{{ x", "[0]", " }}"},      {"{{ 1", " and 1", " }}"},
+        {"{{ 1", " ** 1", " }}"},    {"{{ 1", " if 1 else 1", " }}"},
+        {"{{ 1", " is defined", ""}, {"", "{% for a in b %}", ""},
+        {"{{ x", "(1 + x", " }}"},   {"{{ ", "{'a': ", " }}"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        CLEANUP_BUF struct buf b = {0};
+        struct err e = {0};
+        buf_add_str(&b, parts[i][0]);
+        repeat(&b, parts[i][1], 10000);
+        buf_add_str(&b, parts[i][2]);
+        assert_int_equal(run(b.data, b.len, &e), -1);
+        assert_int_equal(e.code, ENOEXEC);
+    }
+}
+
+/* A long chain of elif is no depth. */
+static void test_many_elifs(void **state)
+{
+    (void)state;
+    CLEANUP_BUF struct buf b = {0};
+    struct err e = {0};
+    buf_add_str(&b, "{% if 0 %}");
+    repeat(&b, "{% elif 0 %}", 10000);
+    buf_add_str(&b, "{% endif %}");
+    assert_int_equal(run(b.data, b.len, &e), 0);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    static const char *const cases[] = {
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(s='ab') %}{% for a in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% "
+        "endfor %}",
+        "{% set s = 'abcdefgh' * 1000000 %}{% for a in range(1000) %}{{ s }}{% endfor %}",
+        "{% set ns = namespace(l=[1, 2]) %}{% for a in range(64) %}{% set ns.l = ns.l + ns.l %}{% "
+        "endfor %}",
+        "{{ 'a' * 999999999999 }}",
+        "{% set s = 'a' * 5000000 %}{% for a in range(99999) %}{% if s.split('b') %}{% endif %}{% "
+        "endfor %}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err e = {0};
+        if (run(cases[i], strlen(cases[i]), &e) != -1 || e.code != ENOMEM)
+            print_error("%s: %d %s\n", cases[i], e.code, e.text);
+        assert_int_equal(e.code, ENOMEM);
+    }
+    CLEANUP_BUF struct buf b = {0};
+    struct err e = {0};
+    repeat(&b, "abcd", CHAT_TEMPLATE_MAX / 4);
+    assert_int_equal(run(b.data, b.len, &e), 0);
+    buf_add_char(&b, 'x');
+    assert_int_equal(run(b.data, b.len, &e), -1);
+    assert_int_equal(e.code, ENOEXEC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_goldens),
+        cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_origins_of_slices),
+        cmocka_unit_test(test_strftime),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_exception),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_many_elifs),
+        cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, load_goldens, free_goldens);
 }
