@@ -45,6 +45,7 @@ PROGRAMS := $(BUILD)/llmosfs $(BUILD)/llmosfs-engine
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 HELPERS  := $(patsubst tests/helpers/%.c,$(BUILD)/tests/helpers/%,$(wildcard tests/helpers/*.c))
+BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 TESTLIB  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 
 .PHONY: all programs tests fuzzers
@@ -80,6 +81,9 @@ $(BUILD)/tests/helpers/%: $(BUILD)/tests/helpers/%.o $(TESTLIB) $(LIB)
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(TESTLIB) $(LIB)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) -lm
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(TESTLIB) $(LIB)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka -lm
 
 .SECONDARY: # object files of tests are kept
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
@@ -122,7 +126,7 @@ tsan:  SANITIZER := thread
 asan ubsan tsan:
 	@tests/lint/sanitized $(SANITIZER) $(MAKE) test BUILD=build/$@ SAN=$(SANITIZER)
 
-bench: programs
+bench: programs $(BENCHES)
 	@BUILD=$(BUILD) tests/bench/run
 
 FUZZ_SECONDS ?= 60

@@ -66,7 +66,7 @@ void store_data_unref(struct store_data *d)
     if (!d || atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) > 1)
         return;
     close(d->fd);
-    if (d->draft && d->id)
+    if (d->draft && d->id && !d->settled)
         store_draft_remove(d->s, d->id);
     free(d);
 }

@@ -190,8 +190,10 @@ int store_content_write(struct store *s, store_ino ino, const void *data, size_t
         rc = err_sys(e, "cannot write the content");
     if (rc == 0)
         rc = store_body_publish_data(s, f->live, d, &now, &now, e);
+    if (rc == 0)
+        rc = err_set(e, ENOENT, "node %" PRIu64 " was removed", ino);
     store_data_unref(d);
     pthread_mutex_unlock(&f->live->body->write_lock);
     store_file_close(f);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }

@@ -76,11 +76,11 @@ static struct store_data *draft_need(struct store_file *f, uint64_t end, uint64_
 {
     struct store_data *d = f->live->body->draft, *fresh;
     uint64_t size = 0;
-    if (d && (d->id || end <= STORE_INLINE_MAX))
+    if (d && !d->settled && (d->id || end <= STORE_INLINE_MAX))
         return d;
     if (!d) {
         fresh = draft_of_published(f, end, keep, e);
-    } else { /* it outgrows memory */
+    } else { /* it outgrows memory, or may have been published by a commit of which we heard only that it failed */
         if (draft_size(d, &size, e) < 0)
             return NULL;
         fresh = store_data_draft(f->s, e);
@@ -241,7 +241,6 @@ static int publish_prepare(struct store *s, struct store_data *d, struct store_p
     return 0;
 }
 
-/* 1: published, 0: the node has no name, there is nothing to publish for. */
 static int publish_commit(struct store *s, store_ino ino, const struct store_published *p,
                           const struct timespec *mtime, const struct timespec *ctime, struct err *e)
 {
@@ -276,16 +275,18 @@ int store_body_publish_data(struct store *s, struct store_live *l, struct store_
     /* If it fails the blob stays: the commit may be on the disk all the same. The draft's name
      * tells the next start. */
     int rc = publish_commit(s, l->ino, &p, mtime, ctime, e);
-    if (rc < 0)
-        return -1;
     bool on_disk = p.id && !p.is_inline;
+    if (rc < 0) {
+        d->settled = on_disk;
+        return -1;
+    }
     if (rc == 0) {
         if (on_disk)
             store_blob_remove(s, p.id);
         return 0;
     }
     if (on_disk) {
-        d->draft = false;
+        d->draft = d->settled = false;
         store_draft_remove(s, p.id);
     }
     struct store_shard *sh = store_shard(s, l->ino);
@@ -296,7 +297,7 @@ int store_body_publish_data(struct store *s, struct store_live *l, struct store_
     pthread_mutex_unlock(&sh->lock);
     store_data_unref(draft);
     store_data_unref(published);
-    return 0;
+    return 1;
 }
 
 int store_body_publish(struct store *s, struct store_live *l, struct err *e)
@@ -307,8 +308,10 @@ int store_body_publish(struct store *s, struct store_live *l, struct err *e)
     struct store_data *d = store_data_ref(l->body->draft);
     struct timespec mtime = l->body->mtime, ctime = l->body->ctime;
     pthread_mutex_unlock(&sh->lock);
-    int rc = d ? store_body_publish_data(s, l, d, &mtime, &ctime, e) : 0;
+    int rc = d && !store_live_is_orphan(s, l->ino)
+                 ? store_body_publish_data(s, l, d, &mtime, &ctime, e)
+                 : 0;
     store_data_unref(d);
     pthread_mutex_unlock(&l->body->write_lock);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }

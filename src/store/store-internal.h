@@ -217,6 +217,8 @@ struct store_data {
     uint64_t id; /* of the content that it is, or that a draft on the disk becomes; 0: a draft in
                     memory */
     bool draft;  /* not published: its name in drafts/ goes with it */
+    bool
+        settled; /* a publish of it failed at the last step: no more writing, and the names stay for the next start */
 };
 struct store_data *store_data_ref(struct store_data *d);
 void store_data_unref(struct store_data *d);
@@ -319,7 +321,7 @@ bool store_file_shared(const struct store_file *f); /* others have it open for w
 
 /* Publishes the draft, if there is one; takes write_lock itself. */
 int store_body_publish(struct store *s, struct store_live *l, struct err *e);
-/* Makes d what the file holds, with these times; a draft that is there is forgotten. */
+/* Makes d what the file holds, with these times; a draft that is there is forgotten: 1. 0: the node has no name. */
 int store_body_publish_data(struct store *s, struct store_live *l, struct store_data *d,
                             const struct timespec *mtime, const struct timespec *ctime,
                             struct err *e);
