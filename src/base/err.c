@@ -15,7 +15,7 @@ static void trim_text(struct err *e)
     e->text[n - utf8_incomplete_tail(e->text, n)] = '\0';
 }
 
-int err_set(struct err *e, int code, const char *fmt, ...)
+int(err_set)(struct err *e, int code, const char *fmt, ...)
 {
     if (!e)
         return -1;
@@ -28,7 +28,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
     return -1;
 }
 
-int err_sys(struct err *e, const char *fmt, ...)
+int(err_sys)(struct err *e, const char *fmt, ...)
 {
     if (!e)
         return -1;
@@ -41,7 +41,7 @@ int err_sys(struct err *e, const char *fmt, ...)
     return err_set(e, code, "%s: %s", text, strerrordesc_np(code));
 }
 
-int err_prefix(struct err *e, const char *fmt, ...)
+int(err_prefix)(struct err *e, const char *fmt, ...)
 {
     if (!e)
         return -1;

@@ -29,4 +29,21 @@ __attribute__((format(printf, 2, 3))) int err_sys(struct err *e, const char *fmt
 /* Puts "…: " in front of the sentence of an error that is already set. Returns -1. */
 __attribute__((format(printf, 2, 3))) int err_prefix(struct err *e, const char *fmt, ...);
 
+/* That the result is -1 is said here again, for compilers and analysers that follow what comes of it. */
+#define err_set(...)                                                                               \
+    ({                                                                                             \
+        err_set(__VA_ARGS__);                                                                      \
+        -1;                                                                                        \
+    })
+#define err_sys(...)                                                                               \
+    ({                                                                                             \
+        err_sys(__VA_ARGS__);                                                                      \
+        -1;                                                                                        \
+    })
+#define err_prefix(...)                                                                            \
+    ({                                                                                             \
+        err_prefix(__VA_ARGS__);                                                                   \
+        -1;                                                                                        \
+    })
+
 #endif

@@ -126,6 +126,11 @@ int store_rec_del_all(struct store_txn *t, enum store_table table, uint64_t id, 
 /* Says in the log and in e (EIO) that a record is not what it must be. Returns -1. */
 int store_damaged(enum store_table table, const void *key, size_t n, const char *why,
                   struct err *e);
+#define store_damaged(...)                                                                         \
+    ({                                                                                             \
+        store_damaged(__VA_ARGS__);                                                                \
+        -1;                                                                                        \
+    })
 
 /* Little-endian fields at a position that moves on. */
 static inline void store_w32(unsigned char **p, uint32_t v)
@@ -154,6 +159,12 @@ static inline uint64_t store_r64(const unsigned char **p)
 int store_env_open(struct store *s, struct err *e);
 void store_env_close(struct store *s);
 int store_mdb_err(int rc, const char *what, struct err *e); /* sets e from an error of LMDB's; -1 */
+/* The result is -1 always, as with err_set(). */
+#define store_mdb_err(...)                                                                         \
+    ({                                                                                             \
+        store_mdb_err(__VA_ARGS__);                                                                \
+        -1;                                                                                        \
+    })
 
 /* A transaction is given up by store_txn_end(), which does nothing after a commit. Short: no wait
  * inside a read. */
@@ -349,7 +360,9 @@ struct store {
     MDB_dbi dbi[TABLE_COUNT];
     struct {
         pthread_mutex_t lock;
-        MDB_txn **v;
+        struct store_reader {
+            MDB_txn *mdb;
+        } * v;
         size_t n, cap;
     } pool; /* read transactions that were reset */
     struct {

@@ -83,7 +83,8 @@ static void key_print(char *out, size_t size, const unsigned char *key, size_t n
         at += (size_t)snprintf(out + at, size - at, "%02x", key[i]);
 }
 
-int store_damaged(enum store_table table, const void *key, size_t n, const char *why, struct err *e)
+int(store_damaged)(enum store_table table, const void *key, size_t n, const char *why,
+                   struct err *e)
 {
     char hex[64];
     key_print(hex, sizeof(hex), key, n);

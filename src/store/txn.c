@@ -14,7 +14,7 @@
 #define READERS_MAX     1024
 #define NUMBERS_AT_ONCE 1024
 
-int store_mdb_err(int rc, const char *what, struct err *e)
+int(store_mdb_err)(int rc, const char *what, struct err *e)
 {
     int code = EIO;
     if (rc > 0)
@@ -85,7 +85,7 @@ int store_env_open(struct store *s, struct err *e)
 void store_env_close(struct store *s)
 {
     for (size_t i = 0; i < s->pool.n; i++)
-        mdb_txn_abort(s->pool.v[i]);
+        mdb_txn_abort(s->pool.v[i].mdb);
     free(s->pool.v);
     s->pool.v = NULL;
     s->pool.n = 0;
@@ -99,7 +99,7 @@ void store_env_close(struct store *s)
 static MDB_txn *pool_take(struct store *s)
 {
     pthread_mutex_lock(&s->pool.lock);
-    MDB_txn *t = s->pool.n > 0 ? s->pool.v[--s->pool.n] : NULL;
+    MDB_txn *t = s->pool.n > 0 ? s->pool.v[--s->pool.n].mdb : NULL;
     pthread_mutex_unlock(&s->pool.lock);
     return t;
 }
@@ -111,7 +111,7 @@ static void pool_give(struct store *s, MDB_txn *t)
         s->pool.cap = s->pool.cap ? 2 * s->pool.cap : 16;
         s->pool.v = xrealloc(s->pool.v, s->pool.cap * sizeof(*s->pool.v));
     }
-    s->pool.v[s->pool.n++] = t;
+    s->pool.v[s->pool.n++].mdb = t;
     pthread_mutex_unlock(&s->pool.lock);
 }
 

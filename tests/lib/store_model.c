@@ -405,7 +405,7 @@ static bool xattr_equal(struct compare *c, const char *path, store_ino ino,
     return value == n->xattr || differ(c, path, "user.x is %u, not %u", value, n->xattr);
 }
 
-static bool tree_equal(struct compare *c, const char *path, store_ino ino, int i);
+static bool tree_equal(struct compare *c, const char *path, store_ino ino, int dir);
 
 static bool node_equal(struct compare *c, const char *path, const struct store_attr *a, int i)
 {

@@ -57,7 +57,8 @@ uint64_t model_random(uint64_t *rng);
 
 /* Do an operation: 0 or the errno with which it is refused. */
 int model_do(struct model *m, const struct model_op *op);
-int model_do_store(struct store *s, const struct model *before, const struct model_op *op);
+int model_do_store(struct store *s, const struct model *m,
+                   const struct model_op *op); /* m: before */
 
 /* Where store and model differ, as a sentence (false). Names in the root that are no model's are not looked at. */
 bool model_equal(struct store *s, const struct model *m, char *why, size_t size);

@@ -99,7 +99,7 @@ static void a_draft_is_seen_by_readers_and_not_by_asks(void **state)
         assert_int_equal(fixture_attr(f->s, ino).size, n);
         published_is(f->s, ino, big, n);
         memcpy(other, big, n);
-        memcpy(other + 3, "new!", 4);
+        memcpy(other + 3, (const char[]){'n', 'e', 'w', '!'}, 4);
         holds(f->s, ino, other, n);
         store_file_close(reader);
         store_file_close(w); /* does not publish */
@@ -450,7 +450,7 @@ static void a_write_that_fails_leaves_the_file_as_it_was(void **state)
     fails_with(store_file_write(w, big, BIG, 100000, false, &e), EFBIG);
     limit_file_size(RLIM_INFINITY);
     memcpy(other, big, 100000);
-    memcpy(other, "draft", 5);
+    memcpy(other, (const char[]){'d', 'r', 'a', 'f', 't'}, 5);
     holds(f->s, ino, other, 100000);
     assert_int_equal(store_file_publish(w, &e), 0);
     store_file_close(w);
