@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Published contents: what an engine and an ask see. */
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -106,9 +105,9 @@ int store_view_open(struct store *s, store_ino ino, struct store_view *v, struct
         if (v->data)
             break;
         /* Another publish may have removed it since; then the node names another content by now. */
+        struct store_key k = store_key_id(p.id);
         if (why.code == ENOENT && p.id == tried)
-            return store_damaged(TABLE_CONTENTS, &(uint64_t){htobe64(p.id)}, 8,
-                                 "its blob is missing", e);
+            return store_damaged(TABLE_CONTENTS, k.b, k.n, "its blob is missing", e);
         if (why.code != ENOENT)
             return err_set(e, why.code, "%s", why.text);
         tried = p.id;
