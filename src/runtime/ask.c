@@ -93,14 +93,14 @@ static int send_ask(struct rt *rt, struct engine *g, struct rt_answer *a, struct
     m.u.ask.n_messages = n;
     m.u.ask.stops = stops;
     rt_unlock(rt);
-    int result = engine_send_or(rt, g, &m, e);
+    int result = rt_engine_send_or(rt, g, &m, e);
     rt_lock(rt);
     if (result < 0)
         err_set(e, EFBIG, "the conversation is too long to be asked");
     return result;
 }
 
-void engine_send_queue(struct rt *rt, struct engine *g)
+void rt_engine_send_queue(struct rt *rt, struct engine *g)
 {
     while (g->state == ENGINE_READY && !list_empty(&g->queue)) {
         struct rt_answer *a = list_entry(g->queue.next, struct rt_answer, link);
@@ -118,11 +118,11 @@ void engine_send_queue(struct rt *rt, struct engine *g)
     }
 }
 
-void engine_take(struct rt *rt, struct rt_answer *a)
+void rt_engine_take(struct rt *rt, struct rt_answer *a)
 {
     struct content *c = a->content;
     if (!c->engine) {
-        c->engine = engine_start(rt, SPAWN_ENGINE);
+        c->engine = rt_engine_start(rt, SPAWN_ENGINE);
         c->engine->content = c;
         content_use(rt, c);
     }
@@ -133,7 +133,7 @@ void engine_take(struct rt *rt, struct rt_answer *a)
     list_add(&g->queue, &a->link);
     g->n_queue++;
     if (g->state == ENGINE_READY)
-        engine_send_queue(rt, g);
+        rt_engine_send_queue(rt, g);
 }
 
 /* --- cancelling --- */
@@ -145,14 +145,14 @@ void answer_end_cancelled(struct rt_answer *a)
                   "it was cancelled before the first token");
 }
 
-void engine_cancel(struct rt *rt, struct rt_answer *a)
+void rt_engine_cancel(struct rt *rt, struct rt_answer *a)
 {
     struct engine *g = a->engine;
     if (a->state == SENT) {
         struct proto_msg m = {.type = PROTO_CANCEL};
         m.u.cancel.id = a->number;
         a->cancelled = true;
-        engine_send(rt, g, &m);
+        rt_engine_send(rt, g, &m);
         return;
     }
     if (a->state == QUEUED) {
@@ -179,7 +179,7 @@ void answer_fail_sent(struct engine *g, struct rt_answer *a, const struct err *w
     answer_fail(a, why);
 }
 
-int engine_errno(int32_t code)
+int rt_engine_errno(int32_t code)
 {
     static const int known[] = {EFBIG, EINVAL, ENOMEM, EBADMSG, ENOEXEC, EIO, EBUSY};
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -218,7 +218,7 @@ static void answer_done(struct engine *g, struct rt_answer *a, const struct prot
     a->end.text = (struct proto_str){"", 0};
     if (d->finish == PROTO_FINISH_ERROR) {
         struct err why;
-        err_set(&why, engine_errno(d->code), "%.*s", (int)d->text.len, d->text.data);
+        err_set(&why, rt_engine_errno(d->code), "%.*s", (int)d->text.len, d->text.data);
         answer_fail(a, &why);
     } else if (d->finish == PROTO_FINISH_CANCELLED) {
         answer_end_cancelled(a);
@@ -229,7 +229,7 @@ static void answer_done(struct engine *g, struct rt_answer *a, const struct prot
     }
 }
 
-bool engine_answer(struct rt *rt, struct engine *g, const struct proto_msg *m)
+bool rt_engine_answer(struct rt *rt, struct engine *g, const struct proto_msg *m)
 {
     const uint64_t id = m->type == PROTO_STARTED ? m->u.started.id
                         : m->type == PROTO_PIECE ? m->u.piece.id

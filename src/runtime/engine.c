@@ -32,7 +32,7 @@ static const char *role_name(const struct engine *g)
 
 /* --- beginning --- */
 
-struct engine *engine_start(struct rt *rt, enum spawn_role role)
+struct engine *rt_engine_start(struct rt *rt, enum spawn_role role)
 {
     struct engine *g = xcalloc(1, sizeof(*g));
     g->id = ++rt->last_engine;
@@ -81,7 +81,7 @@ static void load(struct rt *rt, struct engine *g)
     m.u.load.kv_bytes = rt->config.kv_bytes;
     m.u.load.kernels = (struct proto_str){rt->kernels, strlen(rt->kernels)};
     g->state = ENGINE_LOADING;
-    engine_send(rt, g, &m);
+    rt_engine_send(rt, g, &m);
 }
 
 /* --- sending --- */
@@ -95,7 +95,7 @@ static void set_want_out(struct rt *rt, struct engine *g, bool want)
 }
 
 /* A peer that is gone is noticed by reading. */
-int engine_send_or(struct rt *rt, struct engine *g, const struct proto_msg *m, struct err *e)
+int rt_engine_send_or(struct rt *rt, struct engine *g, const struct proto_msg *m, struct err *e)
 {
     if (!g->conn)
         return 0;
@@ -104,10 +104,10 @@ int engine_send_or(struct rt *rt, struct engine *g, const struct proto_msg *m, s
     return result < 0 && e->code == EMSGSIZE ? -1 : 0;
 }
 
-void engine_send(struct rt *rt, struct engine *g, const struct proto_msg *m)
+void rt_engine_send(struct rt *rt, struct engine *g, const struct proto_msg *m)
 {
     struct err e;
-    if (engine_send_or(rt, g, m, &e) < 0)
+    if (rt_engine_send_or(rt, g, m, &e) < 0)
         log_error("%s %d: %s", role_name(g), (int)g->pid, e.text);
 }
 
@@ -185,7 +185,7 @@ static void gone(struct rt *rt, struct engine *g, const struct err *reason)
         inspect_died(rt, &why);
 }
 
-void engine_kill(struct rt *rt, struct engine *g, const struct err *why)
+void rt_engine_kill(struct rt *rt, struct engine *g, const struct err *why)
 {
     if (g->state == ENGINE_ENDING && g->killed)
         return;
@@ -196,7 +196,7 @@ void engine_kill(struct rt *rt, struct engine *g, const struct err *why)
     fail_all(rt, g, why);
 }
 
-void engine_end(struct rt *rt, struct engine *g)
+void rt_engine_end(struct rt *rt, struct engine *g)
 {
     (void)rt;
     detach(g);
@@ -222,7 +222,7 @@ static void describe_end(const struct engine *g, int status, struct err *e)
         err_set(e, EIO, "the %s has ended with exit status %d", role_name(g), WEXITSTATUS(status));
 }
 
-void engine_free_all(struct rt *rt)
+void rt_engine_free_all(struct rt *rt)
 {
     const struct err ending = {EIO, "the mount is ending"};
     struct engine *g;
@@ -267,7 +267,7 @@ static void ended(struct rt *rt, struct engine *g, int status)
     struct err why;
     bool expected = g->state == ENGINE_ENDING && !g->why.code && !g->killed;
     if (g->conn)
-        engine_read(rt, g, SIZE_MAX); /* what it said last */
+        rt_engine_read(rt, g, SIZE_MAX); /* what it said last */
     describe_end(g, status, &why);
     if (expected)
         log_info("%s %d has ended", role_name(g), (int)g->pid);
@@ -276,7 +276,7 @@ static void ended(struct rt *rt, struct engine *g, int status)
     gone(rt, g, &why);
 }
 
-void engine_packet(struct rt *rt, const struct spawn_packet *p, int fd)
+void rt_engine_packet(struct rt *rt, const struct spawn_packet *p, int fd)
 {
     struct engine *g = find(rt, p->id);
     if (g && p->type == SPAWN_STARTED && !g->conn) {
@@ -295,7 +295,7 @@ static void violation(struct rt *rt, struct engine *g, const char *what)
 {
     struct err why;
     err_set(&why, EIO, "the %s broke the protocol: %s", role_name(g), what);
-    engine_kill(rt, g, &why);
+    rt_engine_kill(rt, g, &why);
 }
 
 static void hello(struct rt *rt, struct engine *g, const struct proto_hello *h)
@@ -306,7 +306,7 @@ static void hello(struct rt *rt, struct engine *g, const struct proto_hello *h)
     } else if (h->version != PROTO_VERSION) {
         err_set(&why, EIO, "the engine speaks version %u of the protocol, the daemon version %u",
                 h->version, PROTO_VERSION);
-        engine_kill(rt, g, &why);
+        rt_engine_kill(rt, g, &why);
     } else if (g->role == SPAWN_INSPECTOR) {
         g->state = ENGINE_READY;
         inspect_go_on(rt);
@@ -332,16 +332,16 @@ static void ready(struct rt *rt, struct engine *g, const struct proto_ready *r)
     g->idle_since = clock_now();
     log_info("engine %d is ready: %s, %s, %llu MB", (int)g->pid, g->backend, g->kernels,
              (unsigned long long)(r->memory >> 20));
-    engine_send_queue(rt, g);
+    rt_engine_send_queue(rt, g);
 }
 
 static void failed(struct rt *rt, struct engine *g, const struct proto_failed *f)
 {
     struct err why;
-    err_set(&why, engine_errno(f->code), "%.*s", (int)f->text.len, f->text.data);
+    err_set(&why, rt_engine_errno(f->code), "%.*s", (int)f->text.len, f->text.data);
     log_warning("engine %d cannot load the weights: %s", (int)g->pid, why.text);
     g->why = why;
-    engine_end(rt, g);
+    rt_engine_end(rt, g);
     fail_all(rt, g, &why);
 }
 
@@ -372,7 +372,7 @@ static bool take(struct rt *rt, struct engine *g, const struct proto_msg *m)
     case PROTO_STARTED:
     case PROTO_PIECE:
     case PROTO_DONE:
-        return answering && engine_answer(rt, g, m);
+        return answering && rt_engine_answer(rt, g, m);
     case PROTO_FACTS:
         return g->role == SPAWN_INSPECTOR && inspect_facts(rt, &m->u.facts);
     case PROTO_BEAT:
@@ -383,7 +383,7 @@ static bool take(struct rt *rt, struct engine *g, const struct proto_msg *m)
 }
 
 /* Receives without the lock, which is held before and after. */
-void engine_read(struct rt *rt, struct engine *g, size_t most)
+void rt_engine_read(struct rt *rt, struct engine *g, size_t most)
 {
     g->more = false;
     for (size_t i = 0; g->conn; i++) {
@@ -407,29 +407,29 @@ void engine_read(struct rt *rt, struct engine *g, size_t most)
     }
 }
 
-void engine_event(struct rt *rt, uint64_t id, uint32_t events)
+void rt_engine_event(struct rt *rt, uint64_t id, uint32_t events)
 {
     rt_lock(rt);
     struct engine *g = find(rt, id);
     if (g && g->conn && (events & EPOLLOUT))
         set_want_out(rt, g, proto_flush(g->conn, NULL) == 1);
     if (g && g->conn && (events & ~(uint32_t)EPOLLOUT))
-        engine_read(rt, g, BURST);
+        rt_engine_read(rt, g, BURST);
     rt_unlock(rt);
 }
 
-bool engine_has_more(const struct rt *rt)
+bool rt_engine_has_more(const struct rt *rt)
 {
     struct engine *g;
     list_for_each(g, &rt->engines, link) if (g->more) return true;
     return false;
 }
 
-void engine_read_more(struct rt *rt)
+void rt_engine_read_more(struct rt *rt)
 {
     rt_lock(rt);
     struct engine *g;
-    list_for_each(g, &rt->engines, link) if (g->more) engine_read(rt, g, BURST);
+    list_for_each(g, &rt->engines, link) if (g->more) rt_engine_read(rt, g, BURST);
     rt_unlock(rt);
 }
 
@@ -466,7 +466,7 @@ static void end_idle(struct rt *rt, struct engine *g)
 {
     if (g->role == SPAWN_ENGINE)
         log_info("engine %d is not needed any more", (int)g->pid);
-    engine_end(rt, g);
+    rt_engine_end(rt, g);
 }
 
 static void end_silent(struct rt *rt, struct engine *g)
@@ -474,10 +474,10 @@ static void end_silent(struct rt *rt, struct engine *g)
     struct err why;
     err_set(&why, EIO, "the %s has given no sign of life for %u s", role_name(g),
             g->state == ENGINE_READY ? rt->config.hang_seconds : rt->config.load_seconds);
-    engine_kill(rt, g, &why);
+    rt_engine_kill(rt, g, &why);
 }
 
-static uint64_t engine_timer(struct rt *rt, struct engine *g, uint64_t now)
+static uint64_t rt_engine_timer(struct rt *rt, struct engine *g, uint64_t now)
 {
     if (g->state == ENGINE_ENDING) {
         const struct err why = {EIO, "the engine closed its connection and does not end"};
@@ -501,13 +501,13 @@ static uint64_t engine_timer(struct rt *rt, struct engine *g, uint64_t now)
     return g->end_at;
 }
 
-uint64_t engine_timers(struct rt *rt, uint64_t now)
+uint64_t rt_engine_timers(struct rt *rt, uint64_t now)
 {
     uint64_t next = NEVER;
     struct engine *g;
     list_for_each(g, &rt->engines, link)
     {
-        uint64_t at = engine_timer(rt, g, now);
+        uint64_t at = rt_engine_timer(rt, g, now);
         next = MIN(next, at);
     }
     return next;

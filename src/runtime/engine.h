@@ -6,12 +6,13 @@
 #include "runtime/internal.h"
 
 /* ask.c */
-void engine_send_queue(struct rt *rt, struct engine *g); /* it is ready: asks what waits */
-bool engine_answer(struct rt *rt, struct engine *g, const struct proto_msg *m); /* false: wrong */
-int engine_errno(int32_t code); /* what an engine may say to users; else EIO */
+void rt_engine_send_queue(struct rt *rt, struct engine *g); /* it is ready: asks what waits */
+bool rt_engine_answer(struct rt *rt, struct engine *g,
+                      const struct proto_msg *m); /* false: wrong */
+int rt_engine_errno(int32_t code);                /* what an engine may say to users; else EIO */
 
 /* engine.c */
-int engine_send_or(struct rt *rt, struct engine *g, const struct proto_msg *m, struct err *e);
-void engine_read(struct rt *rt, struct engine *g, size_t most);
+int rt_engine_send_or(struct rt *rt, struct engine *g, const struct proto_msg *m, struct err *e);
+void rt_engine_read(struct rt *rt, struct engine *g, size_t most);
 
 #endif

@@ -27,7 +27,7 @@ void inspect_go_on(struct rt *rt)
     if (i->busy || list_empty(&i->queue))
         return;
     if (!i->engine || i->engine->state == ENGINE_ENDING)
-        i->engine = engine_start(rt, SPAWN_INSPECTOR);
+        i->engine = rt_engine_start(rt, SPAWN_INSPECTOR);
     if (i->engine->state != ENGINE_READY)
         return;
     struct content *c = list_entry(i->queue.next, struct content, inspect_link);
@@ -36,7 +36,7 @@ void inspect_go_on(struct rt *rt)
     m.u.inspect.size = c->size;
     i->busy = true;
     i->engine->last_word = clock_now();
-    engine_send(rt, i->engine, &m);
+    rt_engine_send(rt, i->engine, &m);
 }
 
 /* The first of the queue is finished with: those who wait for it go on, or fail. */

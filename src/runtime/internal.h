@@ -315,19 +315,19 @@ int version_param_text(struct rt *rt, store_ino version, const char *name, struc
                        struct err *e);
 
 /* --- engine.c; lock held, the runtime's thread --- */
-void engine_take(struct rt *rt, struct rt_answer *a); /* queues a question, starts the engine */
-void engine_cancel(struct rt *rt, struct rt_answer *a);
-struct engine *engine_start(struct rt *rt, enum spawn_role role);
-void engine_packet(struct rt *rt, const struct spawn_packet *p, int fd);
-void engine_event(struct rt *rt, uint64_t id, uint32_t events); /* without the lock */
-bool engine_has_more(const struct rt *rt);
-void engine_read_more(
+void rt_engine_take(struct rt *rt, struct rt_answer *a); /* queues a question, starts the engine */
+void rt_engine_cancel(struct rt *rt, struct rt_answer *a);
+struct engine *rt_engine_start(struct rt *rt, enum spawn_role role);
+void rt_engine_packet(struct rt *rt, const struct spawn_packet *p, int fd);
+void rt_engine_event(struct rt *rt, uint64_t id, uint32_t events); /* without the lock */
+bool rt_engine_has_more(const struct rt *rt);
+void rt_engine_read_more(
     struct rt *rt); /* without the lock: messages that were left for another turn */
-void engine_send(struct rt *rt, struct engine *g, const struct proto_msg *m);
-void engine_kill(struct rt *rt, struct engine *g, const struct err *why);
-void engine_end(struct rt *rt, struct engine *g);    /* it is not needed any more */
-uint64_t engine_timers(struct rt *rt, uint64_t now); /* does what is due; the next time */
-void engine_free_all(struct rt *rt);
+void rt_engine_send(struct rt *rt, struct engine *g, const struct proto_msg *m);
+void rt_engine_kill(struct rt *rt, struct engine *g, const struct err *why);
+void rt_engine_end(struct rt *rt, struct engine *g);    /* it is not needed any more */
+uint64_t rt_engine_timers(struct rt *rt, uint64_t now); /* does what is due; the next time */
+void rt_engine_free_all(struct rt *rt);
 
 /* --- inspect.c; lock held, the runtime's thread unless said otherwise --- */
 void inspect_want(struct rt *rt, struct content *c); /* any thread */

@@ -179,11 +179,11 @@ static int start_in_slot(struct launch *l, const struct spawn_packet *p, struct 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s) < 0)
         return err_sys(e, "no socket for an engine");
     CLEANUP_FD int daemon_end = s[0];
-    CLEANUP_FD int engine_end = s[1];
-    if (move_up(&engine_end) < 0)
+    CLEANUP_FD int rt_engine_end = s[1];
+    if (move_up(&rt_engine_end) < 0)
         return err_sys(e, "no socket for an engine");
     uid_t uid = l->uid_base ? l->uid_base + (uid_t)i : 0;
-    pid_t pid = start(l, engine_end, uid, p->role == SPAWN_INSPECTOR, e);
+    pid_t pid = start(l, rt_engine_end, uid, p->role == SPAWN_INSPECTOR, e);
     if (pid < 0)
         return -1;
     l->slots[i] = (struct slot){true, p->id, pid};

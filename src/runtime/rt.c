@@ -56,7 +56,7 @@ static bool take_packet(struct rt *rt)
         return false;
     rt_lock(rt);
     if (n == (ssize_t)sizeof(p)) {
-        engine_packet(rt, &p, fd);
+        rt_engine_packet(rt, &p, fd);
     } else {
         if (fd >= 0)
             close(fd);
@@ -108,7 +108,7 @@ static void advance(struct rt *rt, struct rt_answer *a)
     } else if (content_check(a->content, &e) < 0) {
         answer_fail(a, &e);
     } else {
-        engine_take(rt, a);
+        rt_engine_take(rt, a);
     }
 }
 
@@ -117,7 +117,7 @@ static void end_cancelled(struct rt *rt)
     while (!list_empty(&rt->cancels)) {
         struct rt_answer *a = list_entry(rt->cancels.next, struct rt_answer, cancel_link);
         list_del(&a->cancel_link);
-        engine_cancel(rt, a);
+        rt_engine_cancel(rt, a);
     }
 }
 
@@ -146,7 +146,7 @@ static uint64_t work(struct rt *rt)
         advance(rt, a);
     }
     inspect_go_on(rt);
-    uint64_t timers = engine_timers(rt, now);
+    uint64_t timers = rt_engine_timers(rt, now);
     conv_trim(rt);
     return MIN(next, timers);
 }
@@ -199,7 +199,7 @@ static void take_event(struct rt *rt, const struct epoll_event *ev)
         while (rt->supervisor >= 0 && take_packet(rt))
             ;
     } else {
-        engine_event(rt, ev->data.u64, ev->events);
+        rt_engine_event(rt, ev->data.u64, ev->events);
     }
 }
 
@@ -218,7 +218,7 @@ static void finish_all(struct rt *rt)
     rt_lock(rt);
     while (!list_empty(&rt->active))
         answer_fail(list_entry(rt->active.next, struct rt_answer, active), &ending);
-    engine_free_all(rt);
+    rt_engine_free_all(rt);
     rt_unlock(rt);
     call_waiters(rt);
 }
@@ -230,7 +230,7 @@ static void *run(void *arg)
         rt_lock(rt);
         bool stopping = rt->stopping;
         uint64_t next = stopping ? 0 : work(rt);
-        if (engine_has_more(rt))
+        if (rt_engine_has_more(rt))
             next = 0;
         rt_unlock(rt);
         if (stopping)
@@ -242,7 +242,7 @@ static void *run(void *arg)
             log_fatal("epoll: %s", strerrordesc_np(errno));
         for (int i = 0; i < n; i++)
             take_event(rt, &events[i]);
-        engine_read_more(rt);
+        rt_engine_read_more(rt);
     }
     finish_all(rt);
     return NULL;
