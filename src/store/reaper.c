@@ -8,10 +8,12 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "store/store-internal.h"
 
-#define NODES_AT_ONCE 256 /* in one transaction, which others wait for */
+#define NODES_AT_ONCE 256                    /* in one transaction, which others wait for */
+#define GATHER_NS     (50 * CLOCK_NS_PER_MS) /* rm -r removes more: one transaction for all of it */
 
 void store_reaper_dead(struct store *s, store_ino ino)
 {
@@ -69,6 +71,16 @@ static void reap(struct store *s, struct store_ids *dead, struct store_ids *garb
         log_error("store: files without use stay on record until the next start: %s", e.text);
 }
 
+/* The lock is held. Returns when there are many, some time has passed, or the store is closed. */
+static void gather(struct store_reaper *r)
+{
+    uint64_t until = clock_now() + GATHER_NS;
+    struct timespec ts = {(time_t)(until / CLOCK_NS_PER_SEC), (long)(until % CLOCK_NS_PER_SEC)};
+    while (!r->stop && r->dead.n < NODES_AT_ONCE &&
+           pthread_cond_timedwait(&r->wake, &r->lock, &ts) == 0)
+        ;
+}
+
 static void *reaper_main(void *arg)
 {
     struct store *s = arg;
@@ -77,6 +89,7 @@ static void *reaper_main(void *arg)
     for (;;) {
         while (!r->stop && r->dead.n == 0 && r->garbage.n == 0)
             pthread_cond_wait(&r->wake, &r->lock);
+        gather(r);
         struct store_ids dead = r->dead, garbage = r->garbage;
         if (dead.n == 0 && garbage.n == 0)
             break;

@@ -168,7 +168,11 @@ static struct store *store_new(void)
     for (size_t i = 0; i < STORE_SHARDS; i++)
         pthread_mutex_init(&s->shards[i].lock, NULL);
     pthread_mutex_init(&s->reaper.lock, NULL);
-    pthread_cond_init(&s->reaper.wake, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->reaper.wake, &attr);
+    pthread_condattr_destroy(&attr);
     return s;
 }
 

@@ -66,6 +66,8 @@ struct store_attr {
 /* Opens (and at first use makes) the store in directory `path`; one process at a time (EBUSY).
  * Drafts and orphans that a crash left are removed. */
 struct store *store_open(const char *path, struct err *e);
+
+/* No call is under way or comes any more. Drafts that nobody published are published now: only a crash forgets them. */
 void store_close(struct store *s);
 DEFINE_CLEANUP(store, struct store *, store_close)
 
@@ -79,7 +81,7 @@ enum store_set {
     STORE_SET_MODE = 1,
     STORE_SET_UID = 2,
     STORE_SET_GID = 4,
-    STORE_SET_SIZE = 8, /* through a file of its own: opens, truncates, publishes */
+    STORE_SET_SIZE = 8, /* published at once, unless another has the file open for writing */
     STORE_SET_ATIME = 16,
     STORE_SET_MTIME = 32,
     STORE_SET_CTIME = 64,
@@ -135,7 +137,11 @@ int store_xattr_remove(struct store *s, store_ino ino, const char *name, struct 
 int store_xattr_list(struct store *s, store_ino ino, struct buf *names /* each with its NUL */,
                      struct err *e);
 
-/* --- files --- */
+/*
+ * --- files ---
+ * suid and sgid bits are not dropped by writing: with FUSE the kernel asks for that by setattr (FUSE_CAP_HANDLE_KILLPRIV off).
+ * A file that is too long for RLIMIT_FSIZE raises SIGXFSZ as anywhere: the process ignores it, and gets EFBIG.
+ */
 struct store_file; /* an open file; any number at once for one node, all see the same draft */
 
 /* flags: O_RDONLY, O_WRONLY or O_RDWR, and O_TRUNC. */
@@ -165,7 +171,10 @@ off_t store_file_seek(struct store_file *f, off_t off, int whence /* SEEK_DATA, 
 /* True if there is a draft: written to since it was published last. */
 bool store_file_dirty(const struct store_file *f);
 
-/* Makes the draft durable and then the content of the node. Does nothing where there is none. */
+/*
+ * Makes the draft durable and then the content of the node. Does nothing where there is no draft, or no name
+ * any more. Waits for the disk, and with it who else writes to this file; readers do not. If it fails the draft is still there.
+ */
 int store_file_publish(struct store_file *f, struct err *e);
 
 /* Publishes the draft of a node if there is one, whoever wrote it. */

@@ -12,9 +12,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 
+#include "store/store-internal.h"
 #include "tests/lib/store_fixture.h"
 
 #define fails_with(expr, errno_)                                                                   \
@@ -528,6 +531,48 @@ static void statfs_counts(void **state)
     assert_true(st.f_blocks > 0 && st.f_bavail <= st.f_blocks);
 }
 
+/* The database's map is as large as the address space lets it be. */
+static void a_limited_address_space_is_no_obstacle(void **state)
+{
+    struct fixture *f = *state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)f;
+    skip(); /* they need all of the address space themselves */
+#endif
+    store_close(steal_ptr(&f->s));
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err e;
+        struct rlimit l = {UINT64_C(4) << 30, UINT64_C(4) << 30};
+        if (setrlimit(RLIMIT_AS, &l) < 0 || !(f->s = store_open(f->dir, &e)))
+            _exit(1);
+        fixture_write(f->s, STORE_ROOT, "made", "x", 1);
+        store_close(f->s);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    fixture_reopen(f);
+    assert_int_equal(fixture_lookup(f->s, STORE_ROOT, "made", NULL), 0);
+}
+
+static void a_store_of_a_later_format_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct err e;
+    struct store_key k = store_key_text("format");
+    struct store_txn t;
+    static const unsigned char body[8] = {2};
+    assert_int_equal(store_txn_write(f->s, &t, &e), 0);
+    assert_int_equal(store_rec_put(&t, TABLE_META, &k, body, sizeof(body), NULL, 0, 0, &e), 0);
+    assert_int_equal(store_txn_commit(&t, &e), 0);
+    store_close(steal_ptr(&f->s));
+    assert_null(store_open(f->dir, &e));
+    assert_int_equal(e.code, EPROTONOSUPPORT);
+    assert_non_null(strstr(e.text, "format 2"));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -554,6 +599,8 @@ int main(void)
         T(settings_go_with_their_node),
         T(one_process_at_a_time_and_no_foreign_folder),
         T(statfs_counts),
+        T(a_limited_address_space_is_no_obstacle),
+        T(a_store_of_a_later_format_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
