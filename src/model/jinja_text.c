@@ -146,7 +146,8 @@ void jinja_builder_free(struct jinja_builder *b)
 size_t jinja_char(const struct jinja_str *s, size_t at)
 {
     uint32_t c;
-    return MAX(utf8_decode(s->data + at, s->len - at, &c), (size_t)1);
+    size_t len = utf8_decode(s->data + at, s->len - at, &c);
+    return len ? len : 1;
 }
 
 size_t jinja_chars(const struct jinja_str *s)

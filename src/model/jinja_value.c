@@ -173,16 +173,27 @@ bool jinja_true(const struct jinja_value *v)
     }
 }
 
-static bool as_number(const struct jinja_value *v, double *f)
-{
-    *f = v->kind == JINJA_FLOAT ? v->f : v->kind == JINJA_INT ? (double)v->i : v->b;
-    return v->kind == JINJA_FLOAT || v->kind == JINJA_INT || v->kind == JINJA_BOOL;
-}
-
 static bool as_int(const struct jinja_value *v, int64_t *i)
 {
-    *i = v->kind == JINJA_INT ? v->i : v->b;
-    return v->kind == JINJA_INT || v->kind == JINJA_BOOL;
+    if (v->kind == JINJA_INT)
+        *i = v->i;
+    else if (v->kind == JINJA_BOOL)
+        *i = v->b;
+    else
+        return false;
+    return true;
+}
+
+static bool as_number(const struct jinja_value *v, double *f)
+{
+    int64_t i;
+    if (v->kind == JINJA_FLOAT)
+        *f = v->f;
+    else if (as_int(v, &i))
+        *f = (double)i;
+    else
+        return false;
+    return true;
 }
 
 /* --- comparison --- */

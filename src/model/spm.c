@@ -111,7 +111,8 @@ int spm_encode(const struct spm *s, struct merger *m, const char *text, size_t l
     size_t step;
     for (size_t i = 0; i < b.len; i += step) {
         uint32_t c;
-        step = MAX(utf8_decode(b.data + i, b.len - i, &c), (size_t)1);
+        step = utf8_decode(b.data + i, b.len - i, &c);
+        step += step == 0; /* a byte that is part of no sequence stands alone */
         int32_t id = vocab_find(s->vocab, b.data + i, step);
         bool token = id >= 0 && vocab_spelled(s->vocab, id);
         merger_add(m, (uint32_t)i, (uint32_t)step, token ? (uint32_t)id : MERGE_NO_ID);

@@ -35,7 +35,8 @@ static uint8_t take(struct input *in)
 /* Texts of a GGUF file may hold any byte but, as gguf_build takes C strings, not NUL: it becomes 0x80. */
 static char *take_text(struct input *in, size_t *len)
 {
-    *len = MIN((size_t)take(in), in->n);
+    size_t wanted = take(in);
+    *len = MIN(wanted, in->n);
     char *s = xmalloc(*len + 1);
     memcpy(s, in->data, *len);
     s[*len] = 0;
