@@ -192,11 +192,13 @@ static int start_in_slot(struct launch *l, const struct spawn_packet *p, struct 
     return 0;
 }
 
+/* A daemon that has closed its end is about to end: it needs to be told nothing. */
 static int tell(int daemon, const struct spawn_packet *p, int fd, struct err *e)
 {
-    if (io_send(daemon, p, sizeof(*p), &fd, fd >= 0 ? 1 : 0, MSG_DONTWAIT) != sizeof(*p))
-        return err_sys(e, "the daemon takes no packets");
-    return 0;
+    if (io_send(daemon, p, sizeof(*p), &fd, fd >= 0 ? 1 : 0, MSG_DONTWAIT) == sizeof(*p) ||
+        errno == EPIPE || errno == ECONNRESET)
+        return 0;
+    return err_sys(e, "the daemon takes no packets");
 }
 
 static int handle_start(struct launch *l, int daemon, const struct spawn_packet *p, struct err *e)

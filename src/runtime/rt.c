@@ -18,7 +18,7 @@ enum { TAG_KICK, TAG_SUPERVISOR }; /* of epoll's events; an engine's is its numb
 void rt_kick(struct rt *rt)
 {
     const uint64_t one = 1;
-    if (rt->kicked)
+    if (rt->kicked || rt->dead)
         return;
     rt->kicked = true;
     if (write(rt->kick, &one, sizeof(one)) < 0)
@@ -260,14 +260,17 @@ static void set_defaults(struct rt_config *c)
     c->conv_bytes = c->conv_bytes ? c->conv_bytes : 256u << 20;
 }
 
+static void close_fds(struct rt *rt)
+{
+    int *const fds[] = {&rt->epoll, &rt->kick, &rt->supervisor};
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        if (*fds[i] >= 0)
+            close(steal_fd(fds[i]));
+}
+
 static void destroy(struct rt *rt)
 {
-    if (rt->epoll >= 0)
-        close(rt->epoll);
-    if (rt->kick >= 0)
-        close(rt->kick);
-    if (rt->supervisor >= 0)
-        close(rt->supervisor);
+    close_fds(rt);
     map_free(&rt->versions);
     map_free(&rt->contents);
     map_free(&rt->users);
@@ -350,6 +353,7 @@ void rt_free(struct rt *rt)
             v->content->versions--, v->content = NULL, v->refs--;
     content_free_all(rt);
     close_all(&rt->closing);
+    close_fds(rt);
     rt->dead = true;
     version_free_unused(rt);
     rt_unlock_after_put(rt);
