@@ -12,10 +12,12 @@
 
 #include "kernels/cpu/body.h"
 
+/* Queries, and vectors of a row of values, that are computed at once: what fits the registers. */
 #if defined(__AVX512F__)
-#define VALUE_LANES                                                                                \
-    4 /* vectors of a row of values that are computed at once: what fits the registers */
+#define QUERIES     8
+#define VALUE_LANES 2
 #else
+#define QUERIES     4
 #define VALUE_LANES 1
 #endif
 
@@ -23,21 +25,21 @@
 INLINE void page_scores(const float *const *q, const uint16_t *k, size_t head_dim, const size_t T,
                         float (*scores)[KERNEL_CHUNK])
 {
-    lanes acc[4][2];
-#pragma GCC unroll 4
+    lanes acc[QUERIES][2];
+#pragma GCC unroll 8
     for (size_t t = 0; t < T; t++)
         acc[t][0] = acc[t][1] = l_set(0.0f);
     for (size_t d = 0; d < head_dim; d++) {
         lanes k0 = l_load_half(k + d * KERNEL_PAGE);
         lanes k1 = l_load_half(k + d * KERNEL_PAGE + LANES);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t t = 0; t < T; t++) {
             lanes x = l_set(q[t][d]);
             acc[t][0] = l_add(acc[t][0], l_mul(k0, x));
             acc[t][1] = l_add(acc[t][1], l_mul(k1, x));
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t t = 0; t < T; t++) {
         l_store(scores[t], acc[t][0]);
         l_store(scores[t] + LANES, acc[t][1]);
@@ -50,28 +52,28 @@ INLINE void page_values(const float (*p)[KERNEL_CHUNK], const uint16_t *v, size_
                         size_t begin, size_t end, const size_t T, const size_t N, size_t at,
                         struct kernel_partial *partials)
 {
-    lanes acc[4][VALUE_LANES];
-#pragma GCC unroll 4
+    lanes acc[QUERIES][VALUE_LANES];
+#pragma GCC unroll 8
     for (size_t t = 0; t < T; t++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t j = 0; j < N; j++)
             acc[t][j] = l_load(partials[t].out + at + LANES * j);
     for (size_t i = begin; i < end; i++) {
         lanes value[VALUE_LANES];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t j = 0; j < N; j++)
             value[j] = l_load_half(v + i * width + at + LANES * j);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t t = 0; t < T; t++) {
             lanes x = l_set(p[t][i]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (size_t j = 0; j < N; j++)
                 acc[t][j] = l_add(acc[t][j], l_mul(value[j], x));
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t t = 0; t < T; t++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t j = 0; j < N; j++)
             l_store(partials[t].out + at + LANES * j, acc[t][j]);
 }
@@ -90,6 +92,8 @@ INLINE void page_values_wide(const float (*p)[KERNEL_CHUNK], const uint16_t *v, 
 static void page_scores_n(const float *const *q, const uint16_t *k, size_t head_dim, size_t n,
                           float (*scores)[KERNEL_CHUNK])
 {
+    for (; n >= QUERIES; n -= QUERIES, q += QUERIES, scores += QUERIES)
+        page_scores(q, k, head_dim, QUERIES, scores);
     for (; n >= 4; n -= 4, q += 4, scores += 4)
         page_scores(q, k, head_dim, 4, scores);
     if (n == 3)
@@ -103,6 +107,8 @@ static void page_scores_n(const float *const *q, const uint16_t *k, size_t head_
 static void page_values_n(const float (*p)[KERNEL_CHUNK], const uint16_t *v, size_t width,
                           size_t begin, size_t end, size_t n, struct kernel_partial *partials)
 {
+    for (; n >= QUERIES; n -= QUERIES, p += QUERIES, partials += QUERIES)
+        page_values_wide(p, v, width, begin, end, QUERIES, partials);
     for (; n >= 4; n -= 4, p += 4, partials += 4)
         page_values_wide(p, v, width, begin, end, 4, partials);
     if (n == 3)

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernels/cpu/backend.h"
+#include "kernels/cpu/selftest.h"
 
 /* Operations on less than this many floats are done where they are called. */
 #define WORTH_SPREADING 30000
@@ -23,13 +24,27 @@ static const struct kernels *const sets[] = {
     &kernels_portable,
 };
 
-/* The best set that the machine has, or the one that is asked for. */
+/*
+ * The best set that the machine has, or the one that is asked for. A set that does not give the portable bits here is left
+ * out, with a warning: the next one is slower, not wrong.
+ */
 static const struct kernels *choose(const char *name, struct err *e)
 {
-    bool any = !name || !*name;
-    for (size_t i = 0; i < ARRAY_LEN(sets); i++)
-        if ((any || strcmp(name, sets[i]->name) == 0) && sets[i]->supported())
+    bool found = !name || !*name;
+    for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
+        bool asked = name && strcmp(name, sets[i]->name) == 0;
+        if ((!found && !asked) || !sets[i]->supported()) {
+            if (asked)
+                break;
+            continue;
+        }
+        found = true;
+        const char *wrong = sets[i] == &kernels_portable ? NULL : selftest(sets[i]);
+        if (!wrong)
             return sets[i];
+        log_warning("kernels: %s fails its test (%s) on this machine and is not used",
+                    sets[i]->label, wrong);
+    }
     err_set(e, ENOTSUP, "this machine does not have the kernels %s", name);
     return NULL;
 }

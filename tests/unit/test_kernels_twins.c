@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "kernels/cpu/quants.h"
+#include "kernels/cpu/selftest.h"
 #include "kernels/ops.h"
 #include "tests/lib/kernels_data.h"
 
@@ -320,12 +321,48 @@ static void test_batch(void **state)
     free(want);
 }
 
+static void wrong_add(float *dst, const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] = i == 150 ? nextafterf(a[i] + b[i], 1e9f) : a[i] + b[i];
+}
+
+static void wrong_chunk(const struct kernel_chunk *c, struct kernel_partial *partials)
+{
+    kernels_portable.chunk(c, partials);
+    partials[c->n - 1].sum = nextafterf(partials[c->n - 1].sum, 1e9f);
+}
+
+static void wrong_dot(const struct ops_matrix *m, size_t panel, const struct kernel_rows *rows,
+                      size_t first, size_t n, float *dst, size_t stride)
+{
+    kernels_portable.wide(m, panel, rows, first, n, dst, stride);
+    dst[(n - 1) * stride + 15] = nextafterf(dst[(n - 1) * stride + 15], 1e9f);
+}
+
+/* What open() does to a set of kernels finds one wrong bit, and nothing in those that are right. */
+static void test_selftest(void **state)
+{
+    (void)state;
+    struct kernels k = kernels_portable;
+    assert_null(selftest(&k));
+    k.add = wrong_add;
+    assert_string_equal(selftest(&k), "rows");
+    k = kernels_portable;
+    k.chunk = wrong_chunk;
+    assert_string_equal(selftest(&k), "attention");
+    k = kernels_portable;
+    k.dot[QUANTS_Q5_0] = wrong_dot;
+    assert_string_equal(selftest(&k), "Q5_0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_matmul),    cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_rows),      cmocka_unit_test(test_rope),
         cmocka_unit_test(test_attention), cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_selftest),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
