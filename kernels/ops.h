@@ -105,6 +105,10 @@ struct ops {
     /* dsts[k] = src · ms[k]ᵀ for each k < n_ms: matrices that share their input (Q, K, V; gate, up) go together. */
     void (*matmul)(struct ops_backend *be, float *const *dsts, const struct ops_matrix *const *ms, uint32_t n_ms,
                    const float *src, uint32_t n);
+    /* dst = src · mᵀ, with activations that are rounded much less (16 bits) where matmul() rounds them: for the output
+     * matrix, whose errors no later layer evens out. */
+    void (*matmul_precise)(struct ops_backend *be, float *dst, const struct ops_matrix *m,
+                           const float *src, uint32_t n);
     /* Turns the heads of each row in place, at the positions that the spans give. */
     void (*rope)(struct ops_backend *be, float *x, uint32_t n_heads, uint32_t head_dim, const struct ops_rope *rope,
                  const struct ops_span *spans, uint32_t n_spans);

@@ -46,6 +46,8 @@ void backend_run(struct ops_backend *be, void (*fn)(void *arg, uint32_t part), v
 
 void matmul_run(struct ops_backend *be, float *const *dsts, const struct ops_matrix *const *ms,
                 uint32_t n_ms, const float *src, uint32_t n);
+void matmul_run_precise(struct ops_backend *be, float *dst, const struct ops_matrix *m,
+                        const float *src, uint32_t n);
 
 struct ops_cache *cache_new(struct ops_backend *be, const struct ops_cache_shape *shape,
                             struct err *e);

@@ -20,10 +20,12 @@ struct matmul {
     const struct ops_matrix *const *ms;
     uint32_t n_ms;
     const float *src;
+    uint32_t n;
     size_t cols;
     struct kernel_rows rows;
     float *padded; /* rows of src with zeros behind them, where a matrix of floats needs them */
     bool integers, floats;
+    bool pairs;    /* each row of activations twice: rounded, and what the rounding lost */
     size_t panels; /* of all matrices */
     size_t bytes;
     uint32_t parts;
@@ -45,9 +47,10 @@ static void make_room(struct matmul *mm, uint32_t n)
         mm->panels += mm->ms[i]->panels;
         mm->bytes += mm->ms[i]->panels * mm->ms[i]->panel_bytes;
     }
-    r->n = n;
+    mm->pairs &= mm->integers;
+    r->n = mm->pairs ? 2 * (size_t)n : n;
     r->blocks = (mm->cols + 31) / 32;
-    size_t count = n * r->blocks;
+    size_t count = r->n * r->blocks;
     bool pad = mm->floats && mm->cols % 32 != 0;
     size_t q = mm->integers ? round_up(count * 32, 64) : 0;
     size_t d = mm->integers ? round_up(count * 4, 64) : 0;
@@ -61,28 +64,67 @@ static void make_room(struct matmul *mm, uint32_t n)
     r->stride = pad ? r->blocks * 32 : mm->cols;
 }
 
+/* Row `to` becomes what is left of x beyond the row before it. */
+static void quantize_rest(const struct matmul *mm, const float *x, size_t to)
+{
+    const struct kernel_rows *r = &mm->rows;
+    for (size_t b = 0; b < r->blocks; b++) {
+        float rest[32];
+        size_t at = to * r->blocks + b;
+        const int8_t *q = r->q + 32 * (at - r->blocks);
+        float d = r->d[at - r->blocks];
+        for (size_t i = 0; i < 32; i++)
+            rest[i] = x[32 * b + i] - d * q[i];
+        mm->be->kernels->quantize(rest, 1, r->q + 32 * at, r->d + at, r->s + at, r->sums + 2 * at);
+    }
+}
+
+static void prepare_row(const struct matmul *mm, size_t i)
+{
+    const struct kernel_rows *r = &mm->rows;
+    const float *x = mm->src + i * mm->cols;
+    size_t row = mm->pairs ? 2 * i : i;
+    size_t at = row * r->blocks;
+    if (mm->padded) {
+        float *to = mm->padded + i * r->stride;
+        memcpy(to, x, mm->cols * sizeof(float));
+        memset(to + mm->cols, 0, (r->stride - mm->cols) * sizeof(float));
+    }
+    if (mm->integers)
+        mm->be->kernels->quantize(x, r->blocks, r->q + 32 * at, r->d + at, r->s + at,
+                                  r->sums + 2 * at);
+    if (mm->pairs)
+        quantize_rest(mm, x, row + 1);
+}
+
 static void prepare_part(void *arg, uint32_t part)
 {
-    struct matmul *mm = arg;
-    const struct kernel_rows *r = &mm->rows;
-    size_t first = r->n * part / mm->row_parts;
-    size_t end = r->n * (part + 1) / mm->row_parts;
-    for (size_t i = first; i < end; i++) {
-        const float *x = mm->src + i * mm->cols;
-        size_t at = i * r->blocks;
-        if (mm->padded) {
-            float *to = mm->padded + i * r->stride;
-            memcpy(to, x, mm->cols * sizeof(float));
-            memset(to + mm->cols, 0, (r->stride - mm->cols) * sizeof(float));
-        }
-        if (mm->integers)
-            mm->be->kernels->quantize(x, r->blocks, r->q + 32 * at, r->d + at, r->s + at,
-                                      r->sums + 2 * at);
-    }
+    const struct matmul *mm = arg;
+    size_t first = (size_t)mm->n * part / mm->row_parts;
+    size_t end = (size_t)mm->n * (part + 1) / mm->row_parts;
+    for (size_t i = first; i < end; i++)
+        prepare_row(mm, i);
+}
+
+static void panel_of_pairs(const struct matmul *mm, uint32_t k, size_t panel, size_t first,
+                           size_t n)
+{
+    const struct ops_matrix *m = mm->ms[k];
+    _Alignas(64) float all[ROWS_AT_ONCE][PACK_ROWS];
+    float *dst = mm->dsts[k] + first / 2 * m->rows + panel * PACK_ROWS;
+    size_t lanes = MIN((size_t)PACK_ROWS, m->rows - panel * PACK_ROWS);
+    kernels_dot(mm->be->kernels, m)(m, panel, &mm->rows, first, n, all[0], PACK_ROWS);
+    for (size_t i = 0; i < n; i += 2)
+        for (size_t lane = 0; lane < lanes; lane++)
+            dst[i / 2 * m->rows + lane] = all[i][lane] + all[i + 1][lane];
 }
 
 static void one_panel(const struct matmul *mm, uint32_t k, size_t panel, size_t first, size_t n)
 {
+    if (mm->pairs) {
+        panel_of_pairs(mm, k, panel, first, n);
+        return;
+    }
     const struct ops_matrix *m = mm->ms[k];
     kernel_dot *dot = kernels_dot(mm->be->kernels, m);
     float *dst = mm->dsts[k] + first * m->rows + panel * PACK_ROWS;
@@ -114,21 +156,35 @@ static void matmul_part(void *arg, uint32_t part)
     }
 }
 
+static void run(struct matmul *mm, uint32_t n)
+{
+    struct ops_backend *be = mm->be;
+    uint32_t threads = pool_threads(be->pool);
+    mm->n = n;
+    mm->cols = mm->ms[0]->cols;
+    make_room(mm, n);
+    mm->row_parts = MIN(n, threads * 4);
+    if (mm->integers || mm->padded)
+        backend_run(be, prepare_part, mm, mm->row_parts, (uint64_t)n * mm->cols * 4);
+    size_t parts = MIN((size_t)threads * PARTS_PER_THREAD, mm->panels);
+    if (n < 4)
+        parts = MIN(parts, MAX(mm->bytes / PART_BYTES, (size_t)threads));
+    mm->parts = (uint32_t)MIN(parts, mm->panels);
+    backend_run(be, matmul_part, mm, mm->parts, (uint64_t)n * mm->cols * mm->panels * PACK_ROWS);
+}
+
 void matmul_run(struct ops_backend *be, float *const *dsts, const struct ops_matrix *const *ms,
                 uint32_t n_ms, const float *src, uint32_t n)
 {
-    if (n == 0 || n_ms == 0)
-        return;
-    struct matmul mm = {
-        .be = be, .dsts = dsts, .ms = ms, .n_ms = n_ms, .src = src, .cols = ms[0]->cols};
-    uint32_t threads = pool_threads(be->pool);
-    make_room(&mm, n);
-    mm.row_parts = MIN(n, threads * 4);
-    if (mm.integers || mm.padded)
-        backend_run(be, prepare_part, &mm, mm.row_parts, (uint64_t)n * mm.cols * 4);
-    size_t parts = MIN((size_t)threads * PARTS_PER_THREAD, mm.panels);
-    if (n < 4)
-        parts = MIN(parts, MAX(mm.bytes / PART_BYTES, (size_t)threads));
-    mm.parts = (uint32_t)MIN(parts, mm.panels);
-    backend_run(be, matmul_part, &mm, mm.parts, (uint64_t)n * mm.cols * mm.panels * PACK_ROWS);
+    struct matmul mm = {.be = be, .dsts = dsts, .ms = ms, .n_ms = n_ms, .src = src};
+    if (n > 0 && n_ms > 0)
+        run(&mm, n);
+}
+
+void matmul_run_precise(struct ops_backend *be, float *dst, const struct ops_matrix *m,
+                        const float *src, uint32_t n)
+{
+    struct matmul mm = {.be = be, .dsts = &dst, .ms = &m, .n_ms = 1, .src = src, .pairs = true};
+    if (n > 0)
+        run(&mm, n);
 }

@@ -348,6 +348,7 @@ const struct ops ops_cpu = {
     .embed = op_embed,
     .rmsnorm = op_rmsnorm,
     .matmul = matmul_run,
+    .matmul_precise = matmul_run_precise,
     .rope = op_rope,
     .cache_put = cache_put,
     .attention = attention_run,

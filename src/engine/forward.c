@@ -138,7 +138,7 @@ void forward_logits(struct forward *f, const uint32_t *rows, uint32_t n)
     const struct weights *w = f->w;
     w->ops->gather(w->be, f->last, f->x, rows, n, w->hp.n_embd);
     w->ops->rmsnorm(w->be, f->last, f->last, w->output_norm, n, w->hp.n_embd, w->hp.rms_eps);
-    forward_matmul(f, f->logits, w->output, f->last, n);
+    w->ops->matmul_precise(w->be, f->logits, w->output, f->last, n);
 }
 
 const float *forward_logits_row(struct forward *f, uint32_t i)

@@ -86,6 +86,11 @@ static void test_matmul(void **state)
         double nmse = kd_nmse(dst, want, n * rows);
         if (!(nmse < (floats ? 1e-12 : 5e-5)))
             fail_msg("%s: NMSE %g", quants_info(type)->name, nmse);
+        ops->matmul_precise(be, dst, m, x, n);
+        nmse = kd_nmse(dst, want, n * rows);
+        if (!(nmse <
+              1e-9)) /* the rest of a rounding to 8 bits, rounded to 8 bits: 254² times less */
+            fail_msg("%s, precise: NMSE %g", quants_info(type)->name, nmse);
         ops->matrix_free(be, m);
         ops->free(be, x);
         ops->free(be, dst);

@@ -76,7 +76,7 @@ static void same(const char *what, size_t backend, const float *got, const float
 
 /* One matrix on one backend: n rows of src together and cut in all ways that the tiles have. */
 static void check_matmul(size_t b, const char *what, const struct ops_matrix *m, size_t rows,
-                         size_t cols, const float *x, const float *want)
+                         size_t cols, const float *x, const float *want, bool precise)
 {
     enum { N = 33 };
     float *got = xcalloc(N * rows, sizeof(float));
@@ -86,7 +86,11 @@ static void check_matmul(size_t b, const char *what, const struct ops_matrix *m,
         memset(got, 0xFF, N * rows * sizeof(float));
         for (size_t at = 0; at < N; at += step) {
             float *dst = got + at * rows;
-            ops->matmul(backends[b], &dst, &m, 1, x + at * cols, (uint32_t)MIN(step, N - at));
+            uint32_t n = (uint32_t)MIN(step, N - at);
+            if (precise)
+                ops->matmul_precise(backends[b], dst, m, x + at * cols, n);
+            else
+                ops->matmul(backends[b], &dst, &m, 1, x + at * cols, n);
         }
         same(what, b, got, want, N * rows);
     }
@@ -108,19 +112,24 @@ static void test_matmul(void **state)
             uint8_t *host = kd_matrix(kd_types[t], rows, cols, 1000 * t + s);
             float *x = xcalloc(N * cols, sizeof(float));
             float *want = xcalloc(N * rows, sizeof(float));
+            float *precise = xcalloc(N * rows, sizeof(float));
             kd_floats(x, N * cols, s);
             memset(x + cols, 0, cols * sizeof(float)); /* a row of zeros */
             x[2 * cols] = 1e30f;                       /* and one with an outlier */
             for (size_t b = 0; b < n_backends; b++) {
                 struct ops_matrix *m = matrix(backends[b], kd_types[t], rows, cols, host);
-                if (b == 0)
+                if (b == 0) {
                     ops->matmul(backends[0], &want, (const struct ops_matrix *const *)&m, 1, x, N);
-                check_matmul(b, info->name, m, rows, cols, x, want);
+                    ops->matmul_precise(backends[0], precise, m, x, N);
+                }
+                check_matmul(b, info->name, m, rows, cols, x, want, false);
+                check_matmul(b, info->name, m, rows, cols, x, precise, true);
                 ops->matrix_free(backends[b], m);
             }
             free(host);
             free(x);
             free(want);
+            free(precise);
         }
     }
 }
