@@ -121,12 +121,26 @@ static void setting_open(struct call *c, struct node *n, struct fuse_file_info *
     open_reply(c, &th->h, fi, created);
 }
 
+static int apply(struct call *c, struct handle *h, const struct buf *text, struct err *e)
+{
+    return rt_control_set(c->fs->rt, h->node->version, setting_name(h->node), buf_str(text),
+                          text->len, e);
+}
+
+/* Counts at once, so that whoever writes hears what is wrong: a shell does not hear what close(2) says. */
 static int setting_write(struct call *c, struct handle *h, const struct write_args *w,
                          struct err *e)
 {
-    (void)c;
+    struct text_handle *th = (struct text_handle *)h;
+    CLEANUP_BUF struct buf before = {0};
     pthread_mutex_lock(&h->lock);
-    int rc = text_write((struct text_handle *)h, w, SETTING_MAX, e);
+    buf_add(&before, buf_str(&th->text), th->text.len);
+    int rc = text_write(th, w, SETTING_MAX, e);
+    if (rc == 0 && apply(c, h, &th->text, e) < 0) {
+        buf_clear(&th->text);
+        buf_add(&th->text, buf_str(&before), before.len);
+        rc = -1;
+    }
     pthread_mutex_unlock(&h->lock);
     return rc;
 }
@@ -144,18 +158,6 @@ static int setting_truncate(struct call *c, struct node *n, struct handle *h, ui
     return rc;
 }
 
-static int setting_flush(struct call *c, struct handle *h, struct err *e)
-{
-    struct text_handle *th = (struct text_handle *)h;
-    pthread_mutex_lock(&h->lock);
-    int rc = th->dirty ? rt_control_set(c->fs->rt, h->node->version, setting_name(h->node),
-                                        buf_str(&th->text), th->text.len, e)
-                       : 0;
-    th->dirty = th->dirty && rc < 0;
-    pthread_mutex_unlock(&h->lock);
-    return rc;
-}
-
 const struct node_ops setting_ops = {
     .kind = "setting",
     .fixed = true,
@@ -164,7 +166,5 @@ const struct node_ops setting_ops = {
     .open = setting_open,
     .read = text_read,
     .write = setting_write,
-    .flush = setting_flush,
-    .fsync = setting_flush,
     .release = text_release,
 };

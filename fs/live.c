@@ -58,7 +58,7 @@ void live_settle(struct call *c, store_ino version)
 
 /* --- threads that were told ESTALE and come again --- */
 
-static bool retry_take(struct fs *fs, pid_t tid, store_ino stored)
+bool live_retry_take(struct fs *fs, pid_t tid, store_ino stored)
 {
     bool found = false;
     pthread_mutex_lock(&fs->retries_lock);
@@ -71,7 +71,7 @@ static bool retry_take(struct fs *fs, pid_t tid, store_ino stored)
     return found;
 }
 
-static void retry_put(struct fs *fs, pid_t tid, store_ino stored)
+void live_retry_put(struct fs *fs, pid_t tid, store_ino stored)
 {
     pthread_mutex_lock(&fs->retries_lock);
     fs->retries[fs->next_retry].tid = tid;
@@ -86,11 +86,11 @@ bool live_is_callers(struct call *c, struct node *n)
         return true;
     /* A path leads to the caller's own node when it is walked again; /proc/self/fd does not. */
     uint64_t id = n->stored ? n->stored : n->ino;
-    if (retry_take(c->fs, c->tid, id)) {
+    if (live_retry_take(c->fs, c->tid, id)) {
         fail_set(c, 0, EACCES, "this file is another user's");
         return false;
     }
-    retry_put(c->fs, c->tid, id);
+    live_retry_put(c->fs, c->tid, id);
     fuse_reply_err(c->req, ESTALE);
     return false;
 }
@@ -105,7 +105,7 @@ struct rt_answer *live_answer(struct call *c, struct node *n, bool *other)
 
     struct rt_answer_info info;
     rt_answer_info(now, &info);
-    bool again = retry_take(c->fs, c->tid, n->stored);
+    bool again = live_retry_take(c->fs, c->tid, n->stored);
     *other = info.number != n->number;
     if (!*other)
         return now;
@@ -117,7 +117,7 @@ struct rt_answer *live_answer(struct call *c, struct node *n, bool *other)
         return rt_answer_ref(n->answer);
     }
     node_unfront(c->fs, n);
-    retry_put(c->fs, c->tid, n->stored);
+    live_retry_put(c->fs, c->tid, n->stored);
     rt_answer_put(now);
     fuse_reply_err(c->req, ESTALE);
     return NULL;

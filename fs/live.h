@@ -19,6 +19,10 @@ struct answer_handle {
 
 int live_getattr(struct call *c, struct node *n, struct stat *st, struct err *e);
 
+/* A thread is told ESTALE about this node; when it comes again for it, take gives true. */
+void live_retry_put(struct fs *fs, pid_t tid, store_ino stored);
+bool live_retry_take(struct fs *fs, pid_t tid, store_ino stored);
+
 /* An open by another than the node's user: replies and gives false. */
 bool live_is_callers(struct call *c, struct node *n);
 

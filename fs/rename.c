@@ -8,9 +8,10 @@
  *   of a live name           EPERM: rm takes one away, creating it brings it back
  *   of a version             within the root, to another NAME@VERSION
  *
- * The kernel moves the renamed file's dentry onto the new name. Where that name is live the dentry has
- * to be one that is not believed afterwards: regular names beside live ones have no entry time-out, and
- * files from other directories are not taken (EXDEV: mv then copies).
+ * The kernel moves the renamed file's dentry onto the new name. Where that name is live, the next one who
+ * walks there must not be led to the renamed file: regular names beside live ones have no entry time-out;
+ * of a file from another directory the kernel is told to forget the name, and until it has, an open of
+ * the file, which has no name any more, is answered ESTALE (stored.c).
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -88,9 +89,6 @@ static int make_target(struct rename *r, struct err *e)
 static int onto_live(struct rename *r, struct err *e)
 {
     CLEANUP_BUF struct buf text = {0};
-    if (r->from->ino != r->to->ino)
-        return err_set(e, EXDEV, "only a file of the same directory can be renamed to %s",
-                       r->new_name);
     if (r->flags & RENAME_EXCHANGE)
         return err_set(e, EINVAL, "%s cannot be exchanged with a file", r->new_name);
     if ((r->flags & RENAME_NOREPLACE) && r->replaces)

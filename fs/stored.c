@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ordinary files and directories: what the store holds, as it holds it. */
 #include "base/mem.h"
-#include "fs/node.h"
+#include "fs/live.h"
 
 #define SPLICE_MIN (32u << 10) /* bytes below which a copy is quicker */
 
@@ -28,10 +28,27 @@ static void drop_privileges(struct call *c, struct node *n)
         note_error(c, n->version, &e);
 }
 
+/*
+ * A path that still leads to a file without a name (rename.c) is walked anew after ESTALE; a
+ * descriptor that is opened anew leads here a second time.
+ */
+static bool is_left_behind(struct call *c, struct node *n)
+{
+    struct store_attr a;
+    if (store_getattr(c->fs->store, n->stored, &a, NULL) < 0 || a.nlink > 0 ||
+        live_retry_take(c->fs, c->tid, n->stored))
+        return false;
+    live_retry_put(c->fs, c->tid, n->stored);
+    fuse_reply_err(c->req, ESTALE);
+    return true;
+}
+
 void stored_open(struct call *c, struct node *n, struct fuse_file_info *fi,
                  const struct fuse_entry_param *created)
 {
     struct err e = {0};
+    if (is_left_behind(c, n))
+        return;
     int flags = fi->flags & (O_ACCMODE | O_TRUNC);
     struct store_file *f = store_file_open(c->fs->store, n->stored, flags, &e);
     if (!f) {
