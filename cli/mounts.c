@@ -146,7 +146,7 @@ int cli_mount_open(const char *dir, struct cli_mount *m, struct err *e)
     struct cli_mount own = {0};
     struct cli_mount *found = m ? m : &own;
     int ret = dir ? cli_mount_at(dir, found, e) : find_any(found, e);
-    if (ret < 0)
+    if (ret < 0 || !found->dir)
         return -1;
     int fd = open(found->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)

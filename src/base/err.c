@@ -8,6 +8,10 @@
 
 #include "base/utf8.h"
 
+#undef err_set
+#undef err_sys
+#undef err_prefix
+
 /* vsnprintf may have cut the text inside a UTF-8 sequence. */
 static void trim_text(struct err *e)
 {

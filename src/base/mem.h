@@ -26,12 +26,13 @@
 
 #include "base/err.h"
 
-void *xmalloc(size_t n);
-void *xcalloc(size_t n, size_t size);
-void *xrealloc(void *p, size_t n);
-char *xstrdup(const char *s);
-char *xstrndup(const char *s, size_t n);
-void *xmemdup(const void *p, size_t n);
+#define NEVER_NULL __attribute__((returns_nonnull))
+NEVER_NULL void *xmalloc(size_t n);
+NEVER_NULL void *xcalloc(size_t n, size_t size);
+NEVER_NULL void *xrealloc(void *p, size_t n);
+NEVER_NULL char *xstrdup(const char *s);
+NEVER_NULL char *xstrndup(const char *s, size_t n);
+NEVER_NULL void *xmemdup(const void *p, size_t n);
 
 /* n * size bytes, zeroed. NULL and ENOMEM if the product overflows or there is no memory; `what`
  * names it. */

@@ -364,7 +364,7 @@ int jinja_build(struct jinja *j, struct jinja_builder *b, const struct jinja_str
 int jinja_build_bytes(struct jinja *j, struct jinja_builder *b, const char *text, size_t len,
                       int origin);
 int jinja_built(struct jinja *j, struct jinja_builder *b,
-                const struct jinja_str **s); /* copies it into the pool, frees b */
+                const struct jinja_str **out); /* copies it into the pool, frees b */
 void jinja_builder_free(struct jinja_builder *b);
 
 int jinja_slice(struct jinja *j, const struct jinja_str *s, size_t start, size_t end,
