@@ -8,8 +8,8 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 
-const struct cli_command *const cli_commands[] = {&cli_umount, &cli_add,     &cli_ls,   &cli_show,
-                                                  &cli_run,    &cli_version, &cli_help, NULL};
+const struct cli_command *const cli_commands[] = {
+    &cli_mount, &cli_umount, &cli_add, &cli_ls, &cli_show, &cli_run, &cli_version, &cli_help, NULL};
 
 const struct cli_command *cli_find(const char *name)
 {
@@ -19,10 +19,19 @@ const struct cli_command *cli_find(const char *name)
     return NULL;
 }
 
+/* mount(8) runs /sbin/mount.fuse.llmosfs, a link to this program, with the arguments of a mount. */
+static bool called_by_mount(const char *argv0)
+{
+    const char *slash = strrchr(argv0, '/');
+    return strncmp(slash ? slash + 1 : argv0, "mount.", strlen("mount.")) == 0;
+}
+
 int main(int argc, char **argv)
 {
     setlocale(LC_ALL, "");
     log_init("llmosfs", LOG_LEVEL_INFO);
+    if (argc > 0 && called_by_mount(argv[0]))
+        return cli_mount.run(argc, argv);
     if (argc < 2) {
         cli_help.run(1, argv);
         return CLI_USAGE;
