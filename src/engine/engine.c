@@ -258,6 +258,12 @@ static void emit_started(struct engine *en, struct question *q)
     q->admitted_at = clock_now();
 }
 
+/* The parameter context can only make it shorter. */
+static uint32_t context_of(const struct engine *en, const struct question *q)
+{
+    return q->ask.context > 0 ? MIN(q->ask.context, en->context) : en->context;
+}
+
 static int build(struct engine *en, struct question *q, struct err *e)
 {
     CLEANUP_PROMPT struct prompt p = {0};
@@ -265,11 +271,11 @@ static int build(struct engine *en, struct question *q, struct err *e)
         answer_init(&q->answer, en->tokenizer, q->ask.stops, q->ask.n_stops, e) < 0 ||
         prompt_build(&p, en->tokenizer, &en->chat, &q->ask, e) < 0)
         return -1;
-    if (p.tokens.n >= en->context)
+    if (p.tokens.n >= context_of(en, q))
         return err_set(e, EFBIG,
                        "the prompt has %zu tokens, and the context of %" PRIu32
                        " must hold it and at least one token of the answer",
-                       p.tokens.n, en->context);
+                       p.tokens.n, context_of(en, q));
     if (p.dropped > 0)
         log_warning("question %" PRIu64
                     ": the model has no token for %zu bytes of the prompt, which are left out",
@@ -332,7 +338,7 @@ static void on_admitted(void *ctx, struct batch_seq *s)
 static bool is_full(const struct engine *en, const struct question *q)
 {
     return (q->ask.max_tokens >= 0 && q->made >= (uint64_t)q->ask.max_tokens) ||
-           q->seq.tokens.n + 1 >= en->context;
+           q->seq.tokens.n + 1 >= context_of(en, q);
 }
 
 static int32_t end_with(struct question *q, enum proto_finish why)

@@ -180,15 +180,16 @@ static void test_cancel(void **state)
 
 /* --- how answers end --- */
 
-static void test_full_context_ends_the_answer(void **state)
+/* The engine's context, and one that a question brings. */
+static void full_context(uint32_t engine, uint32_t question)
 {
-    (void)state;
     struct proto_message m;
-    struct peer *p = start_tiny(64);
+    struct peer *p = start_tiny(engine);
     bool seen = false;
     for (uint64_t seed = 0; seed < 20 && !seen; seed++) { /* some draw the end token before */
         CLEANUP_PEER_ANSWER struct peer_answer a = {0};
         struct proto_ask ask = peer_question(&m, seed, "on and on", -1);
+        ask.context = question;
         ask.sampling.temperature = 3;
         ask.sampling.seed = seed;
         peer_ask(p, &ask, &a);
@@ -199,6 +200,14 @@ static void test_full_context_ends_the_answer(void **state)
     }
     assert_true(seen);
     assert_int_equal(peer_end(p), 0);
+}
+
+static void test_full_context_ends_the_answer(void **state)
+{
+    (void)state;
+    full_context(64, 0);
+    full_context(64, 1000);
+    full_context(0, 64);
 }
 
 static void test_prompt_that_does_not_fit(void **state)
