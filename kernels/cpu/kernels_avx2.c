@@ -5,14 +5,18 @@
  * stay below 32768 (8 vectors of 4 bits, 4 of 5, 2 of 6). Signed bytes go in as |w| and a with the sign of w: 2 · 128 · 127 = 32512.
  * A panel is two halves of eight rows.
  */
+#include <cpuid.h>
+
 #include "kernels/cpu/body_attention.h"
 
+/* All of x86-64-v3. Three of its parts are names that clang 14 does not know: they are bits of cpuid. */
 static bool supported(void)
 {
+    unsigned a, b, c1, c2, d;
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
-           __builtin_cpu_supports("movbe");
+           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+           __get_cpuid(1, &a, &b, &c1, &d) && (c1 & bit_F16C) && (c1 & bit_MOVBE) &&
+           __get_cpuid(0x80000001, &a, &b, &c2, &d) && (c2 & bit_LZCNT);
 }
 
 struct form {
