@@ -45,12 +45,20 @@ static void check_refusal(const struct err *e)
     assert_true(utf8_valid(e->text, len));
 }
 
+/* Time that this process has computed: others' load does not count. */
+static uint64_t cpu_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * CLOCK_NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
 /* Loads the descriptor's file (and closes it). Whether it was accepted; *e says why not. */
 static bool try_fd(int fd, struct err *e)
 {
-    uint64_t start = clock_now();
+    uint64_t start = cpu_now();
     CLEANUP_LOADED struct loaded l = load_model(fd);
-    assert_true(clock_now() - start < TIME_MAX);
+    assert_true(cpu_now() - start < TIME_MAX);
     if (l.gguf)
         load_model_walk(l.file, l.gguf, l.model);
     if (!l.model)
