@@ -126,31 +126,37 @@ static float get_half(const uint8_t *section_at, size_t i, size_t lane)
 /* The codes that stand for the integers of a block. */
 static void to_codes(const struct pack_format *f, const int8_t q[32], uint8_t codes[32])
 {
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < 32; i++)
         codes[i] = (uint8_t)(q[i] + f->offset);
-        for (int v = 0; f->values && v < 16; v++)
+    for (int i = 0; f->values && i < 32; i++)
+        for (int v = 0; v < 16; v++)
             if (f->values[v] == q[i])
                 codes[i] = (uint8_t)v;
-    }
 }
 
+/* Writes the codes of one row, four columns at a time: word k of `codes` is columns 4k … 4k + 3. */
 static void put_codes(const struct pack_format *f, uint8_t *low, uint8_t *high, size_t lane,
                       const uint8_t codes[32])
 {
-    for (size_t c = 0; c < 32; c++) {
-        size_t k = c / 4;
-        size_t byte = 4 * lane + c % 4;
-        if (f->bits == 8) {
-            low[64 * k + byte] = codes[c];
-            continue;
-        }
-        uint8_t *l = &low[64 * (k % 4) + byte];
-        *l = k < 4 ? (codes[c] & 15) : (uint8_t)(*l | codes[c] << 4);
-        if (f->bits == 5)
-            high[byte] = (uint8_t)(high[byte] | (codes[c] >> 4 & 1) << k);
-        if (f->bits == 6)
-            high[64 * (k / 4) + byte] =
-                (uint8_t)(high[64 * (k / 4) + byte] | (codes[c] >> 4 & 3) << (2 * (k % 4)));
+    uint32_t c[8];
+    uint32_t top[2] = {0, 0};
+    memcpy(c, codes, sizeof(c));
+    for (size_t k = 0; k < 8 && f->bits == 8; k++)
+        memcpy(low + 64 * k + 4 * lane, &c[k], 4);
+    for (size_t k = 0; k < 4 && f->bits != 8; k++) {
+        uint32_t both = (c[k] & 0x0F0F0F0F) | (c[k + 4] & 0x0F0F0F0F) << 4;
+        memcpy(low + 64 * k + 4 * lane, &both, 4);
+    }
+    if (f->bits == 5) {
+        for (size_t k = 0; k < 8; k++)
+            top[0] |= (c[k] >> 4 & 0x01010101) << k;
+        memcpy(high + 4 * lane, &top[0], 4);
+    }
+    if (f->bits == 6) {
+        for (size_t k = 0; k < 8; k++)
+            top[k / 4] |= (c[k] >> 4 & 0x03030303) << (2 * (k % 4));
+        memcpy(high + 4 * lane, &top[0], 4);
+        memcpy(high + 64 + 4 * lane, &top[1], 4);
     }
 }
 
