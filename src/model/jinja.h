@@ -409,4 +409,16 @@ struct jinja_builtin {
 };
 const struct jinja_builtin *jinja_find_builtin(enum jinja_role role, const char *name, size_t len);
 
+/* As err.h does it: for compilers and analysers that follow what comes of a failure. */
+#define jinja_refuse(...)                                                                          \
+    ({                                                                                             \
+        jinja_refuse(__VA_ARGS__);                                                                 \
+        -1;                                                                                        \
+    })
+#define jinja_fail(...)                                                                            \
+    ({                                                                                             \
+        jinja_fail(__VA_ARGS__);                                                                   \
+        -1;                                                                                        \
+    })
+
 #endif

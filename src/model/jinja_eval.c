@@ -8,7 +8,7 @@
 
 #include "model/jinja.h"
 
-int jinja_fail(const struct jinja *j, const char *fmt, ...)
+int(jinja_fail)(const struct jinja *j, const char *fmt, ...)
 {
     char text[ERR_TEXT_MAX];
     va_list args;
@@ -258,7 +258,7 @@ static int compare_two(struct jinja *j, const struct jinja_expr *x, struct jinja
 {
     struct jinja_value a;
     struct jinja_value b;
-    bool is;
+    bool is = false;
     if (jinja_eval(j, x->args[0], &a) < 0 || jinja_eval(j, x->args[1], &b) < 0 ||
         compare(j, x->op, &a, &b, &is) < 0)
         return -1;

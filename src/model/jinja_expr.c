@@ -15,7 +15,7 @@ static struct jinja_expr *make(struct jinja_parser *p, enum jinja_op op, size_t 
         return NULL;
     *x = (struct jinja_expr){.op = op, .line = p->t->line, .n_args = n_args};
     if (n_args > 0)
-        x->args = jinja_new(p, n_args * sizeof(*x->args));
+        x->args = jinja_new(p, n_args * sizeof(struct jinja_expr *));
     return n_args > 0 && !x->args ? NULL : x;
 }
 

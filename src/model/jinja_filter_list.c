@@ -17,21 +17,30 @@ static int attr_of(struct jinja *j, const struct jinja_value *object,
     return jinja_attr(j, object, s, v);
 }
 
+static int add_joined(struct jinja *j, struct jinja_builder *b, const struct jinja_value *item,
+                      const struct jinja_value *attr)
+{
+    struct jinja_value v = *item;
+    const struct jinja_str *s;
+    if (attr && attr_of(j, item, attr, &v) < 0)
+        return -1;
+    return jinja_to_str(j, &v, &s) < 0 ? -1 : jinja_build(j, b, s);
+}
+
 static int join(struct jinja *j, const struct jinja_value *items, const struct jinja_str *by,
                 const struct jinja_value *attr, struct jinja_value *v)
 {
     const struct jinja_list *list;
     struct jinja_builder b = {0};
-    const struct jinja_str *s;
-    int r = jinja_iterate(j, items, &list);
+    const struct jinja_str *s = NULL;
+    if (jinja_iterate(j, items, &list) < 0)
+        return -1;
+    int r = 0;
     for (size_t i = 0; r == 0 && i < list->n; i++) {
-        struct jinja_value item = list->items[i];
-        if (attr && attr_of(j, &list->items[i], attr, &item) < 0)
-            r = -1;
-        else if ((i > 0 && by && jinja_build(j, &b, by) < 0) || jinja_to_str(j, &item, &s) < 0)
-            r = -1;
-        else
-            r = jinja_build(j, &b, s);
+        if (i > 0 && by)
+            r = jinja_build(j, &b, by);
+        if (r == 0)
+            r = add_joined(j, &b, &list->items[i], attr);
     }
     if (r == 0)
         r = jinja_built(j, &b, &s);
@@ -69,8 +78,9 @@ static int first_or_last(struct jinja *j, args_t a, bool last, struct jinja_valu
     const struct jinja_list *list;
     if (jinja_iterate(j, &a[0], &list) < 0)
         return -1;
-    *v = list->n == 0 ? (struct jinja_value){.kind = JINJA_UNDEFINED}
-                      : list->items[last ? list->n - 1 : 0];
+    *v = (struct jinja_value){.kind = JINJA_UNDEFINED};
+    if (list->n > 0)
+        *v = list->items[last ? list->n - 1 : 0];
     return 0;
 }
 
@@ -154,7 +164,9 @@ static int method_get(struct jinja *j, args_t a, struct jinja_value *v)
     if (jinja_arg_text(j, &a[1], "get", &key) < 0 || jinja_dict_get(j, a[0].dict, key, v) < 0)
         return -1;
     if (v->kind == JINJA_UNDEFINED)
-        *v = a[2].kind == JINJA_ABSENT ? (struct jinja_value){.kind = JINJA_NONE} : a[2];
+        *v = a[2];
+    if (v->kind == JINJA_ABSENT)
+        v->kind = JINJA_NONE;
     return 0;
 }
 
@@ -205,23 +217,22 @@ static int map(struct jinja *j, args_t a, struct jinja_value *v)
     return jinja_give_list(to, v);
 }
 
-/* select, reject, selectattr, rejectattr: a points to what test and parameter are. */
-static int choose(struct jinja *j, const struct jinja_value *from, const struct jinja_value *attr,
-                  args_t a, bool keep, struct jinja_value *v)
+/* select, reject, selectattr, rejectattr: by a test (or whether it is true) of the element or an attribute of it. */
+static int choose(struct jinja *j, args_t a, bool by_attr, bool keep, struct jinja_value *v)
 {
     const struct jinja_list *all;
     struct jinja_list *kept;
-    if (elements(j, from, &all) < 0 || jinja_make_list(j, all->n, &kept) < 0)
+    args_t test = by_attr ? a + 2 : a + 1;
+    if (elements(j, a, &all) < 0 || jinja_make_list(j, all->n, &kept) < 0)
         return -1;
     kept->n = 0;
     for (size_t i = 0; i < all->n; i++) {
         struct jinja_value on = all->items[i];
         struct jinja_value is;
-        if (attr && attr_of(j, &all->items[i], attr, &on) < 0)
+        if (by_attr && attr_of(j, &all->items[i], &a[1], &on) < 0)
             return -1;
-        if (a[0].kind == JINJA_ABSENT)
-            is = on;
-        else if (apply(j, JINJA_IS, &a[0], &on, &a[1], &is) < 0)
+        is = on;
+        if (test->kind != JINJA_ABSENT && apply(j, JINJA_IS, test, &on, test + 1, &is) < 0)
             return -1;
         if (jinja_true(&is) == keep)
             kept->items[kept->n++] = all->items[i];
@@ -231,22 +242,22 @@ static int choose(struct jinja *j, const struct jinja_value *from, const struct 
 
 static int filter_select(struct jinja *j, args_t a, struct jinja_value *v)
 {
-    return choose(j, &a[0], NULL, &a[1], true, v);
+    return choose(j, a, false, true, v);
 }
 
 static int filter_reject(struct jinja *j, args_t a, struct jinja_value *v)
 {
-    return choose(j, &a[0], NULL, &a[1], false, v);
+    return choose(j, a, false, false, v);
 }
 
 static int selectattr(struct jinja *j, args_t a, struct jinja_value *v)
 {
-    return choose(j, &a[0], &a[1], &a[2], true, v);
+    return choose(j, a, true, true, v);
 }
 
 static int rejectattr(struct jinja *j, args_t a, struct jinja_value *v)
 {
-    return choose(j, &a[0], &a[1], &a[2], false, v);
+    return choose(j, a, true, false, v);
 }
 
 /* --- numbers and defaults --- */

@@ -11,7 +11,7 @@
 
 /* --- shared with jinja_expr.c --- */
 
-int jinja_refuse(const struct jinja_parser *p, const char *fmt, ...)
+int(jinja_refuse)(const struct jinja_parser *p, const char *fmt, ...)
 {
     char text[ERR_TEXT_MAX];
     va_list args;

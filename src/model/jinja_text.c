@@ -232,7 +232,7 @@ static int add_piece(struct jinja *j, struct pieces *p, const struct jinja_str *
 {
     if (p->n == p->cap) {
         size_t cap = MAX((size_t)8, p->cap * 2);
-        const struct jinja_str **items = reallocarray(p->items, cap, sizeof(*items));
+        const struct jinja_str **items = reallocarray(p->items, cap, sizeof(struct jinja_str *));
         if (!items)
             return err_set(j->e, ENOMEM, "no memory for %zu pieces of text", cap);
         p->items = items;

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "tests/fuzz/fuzz_chat.c"
+#include "tests/fuzz/fuzz_chat.c" // NOLINT(bugprone-suspicious-include): the target itself
 #include "tests/lib/replay.h"
 
 static void test_corpus(void **state)

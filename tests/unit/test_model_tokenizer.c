@@ -228,8 +228,9 @@ static void test_no_spelling_of_control(void **state)
             CLEANUP_BUF struct buf hidden = {0};
             size_t len;
             tokenizer_piece(both[k], (int32_t)id, false, false, &hidden);
+            const char *text = tokenizer_text(both[k], (int32_t)id, &len);
             if (hidden.len == 0)
-                buf_add(&b, tokenizer_text(both[k], (int32_t)id, &len), len);
+                buf_add(&b, text, len);
         }
         CLEANUP_TOKENS struct tokens t = encode(both[k], b.data, b.len, false, false);
         CLEANUP_BUF struct buf shown = {0};
