@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/list.h"
 #include "base/mem.h"
@@ -77,13 +78,26 @@ static struct slab *slab_new(struct memory *m, size_t n)
     return s;
 }
 
+/* No more is cut from s: what its last huge page holds beyond the last piece goes back to the
+ * system. */
+static void slab_trim(struct slab *s)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t end = (s->used + page - 1) & ~(page - 1);
+    if (end < s->size)
+        (void)madvise(s->data + end, s->size - end, MADV_DONTNEED);
+}
+
 void *memory_take(struct memory *m, size_t n, struct slab **slab, const char *what, struct err *e)
 {
     struct slab *s = NULL;
     if (!list_empty(&m->slabs))
         s = list_entry(m->slabs.prev, struct slab, link);
-    if (!s || s->size - s->used < n)
+    if (!s || s->size - s->used < n) {
+        if (s)
+            slab_trim(s);
         s = slab_new(m, n);
+    }
     if (!s) {
         err_set(e, ENOMEM, "no memory for %s (%zu bytes)", what, n);
         return NULL;

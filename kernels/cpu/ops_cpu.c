@@ -119,9 +119,7 @@ static float *op_alloc(struct ops_backend *be, size_t n_floats, struct err *e)
     float *p = NULL;
     if (!__builtin_mul_overflow(n_floats, sizeof(float), &bytes) && bytes < PTRDIFF_MAX - 64) {
         bytes = MAX((size_t)64, (bytes + 63) & ~(size_t)63);
-        p = aligned_alloc(64, bytes);
-        if (p)
-            memset(p, 0, bytes);
+        p = aligned_alloc(64, bytes); /* pages are the system's until a batch needs them */
     }
     if (!p)
         err_set(e, ENOMEM, "no memory for %zu floats", n_floats);
