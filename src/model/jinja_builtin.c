@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/utf8.h"
 #include "model/jinja_builtin.h"
 
 #define RANGE_MAX 100000 /* elements of range(), as Jinja's sandbox has it */
@@ -66,8 +67,9 @@ static int raise_exception(struct jinja *j, args_t a, struct jinja_value *v)
     (void)v;
     if (jinja_to_str(j, &a[1], &s) < 0)
         return -1;
-    return err_set(j->e, EINVAL, "the chat template says: %.*s", (int)MIN(s->len, (size_t)300),
-                   s->data);
+    size_t len = MIN(s->len, (size_t)300);
+    len -= utf8_incomplete_tail(s->data, len);
+    return err_set(j->e, EINVAL, "the chat template says: %.*s", (int)len, s->data);
 }
 
 static int strftime_now(struct jinja *j, args_t a, struct jinja_value *v)

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 #include <jansson.h>
+#include <pthread.h>
 
 #include "base/utf8.h"
 #include "model/tokenizer.h"
@@ -445,6 +446,42 @@ static void test_ids_out_of_range(void **state)
     }
 }
 
+/* --- threads: a tokenizer is shared by as many as like --- */
+
+static void *encode_often(void *arg)
+{
+    const struct tokenizer *t = arg;
+    static const char text[] =
+        "<|im_start|>The quick  brown fox, 1234 of them <start_of_turn>世界\n\n";
+    struct tokenizer_span span = {text, sizeof(text) - 1, true};
+    struct tokens first = {0};
+    for (int i = 0; i < 50; i++) {
+        CLEANUP_TOKENS struct tokens out = {0};
+        if (tokenizer_encode(t, &span, 1, true, i ? &out : &first, NULL, NULL) < 0)
+            return NULL;
+        if (i > 0 &&
+            (out.n != first.n || memcmp(out.ids, first.ids, out.n * sizeof(*out.ids)) != 0))
+            return NULL;
+    }
+    bool many = first.n > 10;
+    tokens_free(&first);
+    return many ? arg : NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    struct tokenizer *of[4] = {smollm2, gemma3, smollm2, gemma3};
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_often, of[i]), 0);
+    for (size_t i = 0; i < 4; i++) {
+        void *result;
+        assert_int_equal(pthread_join(threads[i], &result), 0);
+        assert_ptr_equal(result, of[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_stream),
         cmocka_unit_test(test_stream_of_broken_bytes),
         cmocka_unit_test(test_ids_out_of_range),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, load_both, free_both);
 }
