@@ -14,12 +14,6 @@ static void put_in_set(uint64_t *set, unsigned i)
     set[i / 64] |= UINT64_C(1) << (i % 64);
 }
 
-static bool found_by_spelling(const struct vocab *v, uint32_t id)
-{
-    uint8_t type = v->types[id];
-    return type == VOCAB_CONTROL || type == VOCAB_UNKNOWN || type == VOCAB_USER_DEFINED;
-}
-
 static void add_pairs(struct special *s, const unsigned char *text, size_t len)
 {
     for (unsigned second = 0; second < 256; second++) {
@@ -39,7 +33,7 @@ int special_init(struct special *s, const struct vocab *v, struct err *e)
     for (uint32_t id = 0; id < v->n; id++) {
         size_t len;
         const unsigned char *text = (const unsigned char *)vocab_text(v, (int32_t)id, &len);
-        if (!found_by_spelling(v, id))
+        if (!special_type(v->types[id]))
             continue;
         s->n_classes += by_len[len].len == 0;
         by_len[len].len = (uint32_t)len;
@@ -127,7 +121,7 @@ static int32_t match_at(const struct search *f, const struct special_class *k,
     if (f->taken && (in_set(f->taken, c->start) || in_set(f->taken, (unsigned)end - 1)))
         return -1;
     int32_t id = vocab_find(f->vocab, f->text + c->start, k->len);
-    if (id < 0 || !found_by_spelling(f->vocab, (uint32_t)id))
+    if (id < 0 || !special_type(f->vocab->types[id]))
         return -1;
     return f->vocab->types[id] == VOCAB_USER_DEFINED || end <= c->control_end ? id : -1;
 }

@@ -34,6 +34,11 @@ struct special_match {
     int32_t id;
 };
 
+static inline bool special_type(uint8_t type) /* enum vocab_type: found by its spelling */
+{
+    return type == VOCAB_CONTROL || type == VOCAB_UNKNOWN || type == VOCAB_USER_DEFINED;
+}
+
 int special_init(struct special *s, const struct vocab *v, struct err *e);
 void special_free(struct special *s);
 

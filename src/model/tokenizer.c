@@ -192,6 +192,15 @@ static void make_valid(const char *text, size_t len, struct buf *out)
     }
 }
 
+/* SentencePiece's space goes in front of a text and after special tokens, not where a text goes on. */
+static bool begins_text(const struct encoder *c)
+{
+    if (c->out->n == 0)
+        return true;
+    int32_t last = c->out->ids[c->out->n - 1];
+    return last < 0 || (uint32_t)last >= c->t->vocab.n || special_type(c->t->vocab.types[last]);
+}
+
 /* A run of text without special tokens: the beginning of all, or what follows one. */
 static int encode_text(struct encoder *c, const char *text, size_t len, struct err *e)
 {
@@ -199,7 +208,8 @@ static int encode_text(struct encoder *c, const char *text, size_t len, struct e
     if (len == 0)
         return 0;
     if (!t->pre)
-        return spm_encode(&t->spm, &c->merger, text, len, t->space_prefix, c->out, &c->dropped, e);
+        return spm_encode(&t->spm, &c->merger, text, len, t->space_prefix && begins_text(c), c->out,
+                          &c->dropped, e);
     CLEANUP_BUF struct buf valid = {0};
     if (!utf8_valid(text, len)) {
         make_valid(text, len, &valid);

@@ -46,12 +46,12 @@ struct tokenizer_span {
 };
 
 /*
- * Appends the tokens of all spans. add_special: BOS and EOS as the file says; BOS is added even
- * before a text that begins with it, as llama.cpp does: a template that brings its own
- * (tokenizer_brings_bos) is encoded without. Time is O(n log n) in the bytes of the text. Bytes for
- * which the vocabulary has no token are dropped and counted in *dropped, if not NULL. What is not
- * UTF-8 is U+FFFD to a byte-level BPE; SentencePiece keeps the bytes. ENOMEM; EFBIG: more text than
- * 1 GiB.
+ * Appends the tokens of all spans; tokens that out holds already are what comes before them.
+ * add_special: BOS and EOS as the file says; BOS is added even before a text that begins with it, as
+ * llama.cpp does: a template that brings its own (tokenizer_brings_bos) is encoded without. Time is
+ * O(n log n) in the bytes of the text. Bytes for which the vocabulary has no token are dropped and
+ * counted in *dropped, if not NULL. What is not UTF-8 is U+FFFD to a byte-level BPE; SentencePiece
+ * keeps the bytes. ENOMEM; EFBIG: more text than 1 GiB.
  */
 int tokenizer_encode(const struct tokenizer *t, const struct tokenizer_span *spans, size_t n,
                      bool add_special, struct tokens *out, size_t *dropped, struct err *e);

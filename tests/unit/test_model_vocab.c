@@ -137,6 +137,14 @@ static void test_spm_rules(void **state)
     assert_tokens(t, "<s>a", true, false, IDS(1, 8)); /* a space after a special token as well */
     assert_tokens(t, "<x>", true, false, IDS(11));
     assert_tokens(t, "<x>", false, false, IDS(5, 13, 12)); /* merges would spell it */
+    CLEANUP_TOKENS struct tokens goes_on = {0};
+    struct tokenizer_span a = {"a", 1, false};
+    tokens_add(&goes_on, 7);
+    assert_int_equal(tokenizer_encode(t, &a, 1, false, &goes_on, NULL, NULL), 0);
+    assert_int_equal(goes_on.ids[1], 6); /* no space where a text goes on */
+    tokens_add(&goes_on, 2);
+    assert_int_equal(tokenizer_encode(t, &a, 1, false, &goes_on, NULL, NULL), 0);
+    assert_int_equal(goes_on.ids[3], 8);
     CLEANUP_BUF struct buf first = {0};
     tokenizer_piece(t, 8, false, true, &first);
     tokenizer_piece(t, 8, false, false, &first);
