@@ -29,6 +29,12 @@ static void fill_matrix(struct ops_matrix *m, uint32_t seed)
     }
 }
 
+/* Bits, not values: the sign of a zero counts. */
+static bool same_bits(const void *a, const void *b, size_t n)
+{
+    return memcmp(a, b, n) == 0;
+}
+
 static bool same_dot(const struct kernels *k, const struct ops_matrix *m,
                      const struct kernel_rows *rows)
 {
@@ -36,7 +42,7 @@ static bool same_dot(const struct kernels *k, const struct ops_matrix *m,
     float got[ROWS][PACK_ROWS];
     kernels_dot(&kernels_portable, m)(m, 0, rows, 0, ROWS, want[0], PACK_ROWS);
     kernels_dot(k, m)(m, 0, rows, 0, ROWS, got[0], PACK_ROWS);
-    return memcmp(want, got, sizeof(want)) == 0;
+    return same_bits(want, got, sizeof(want));
 }
 
 /* One panel of every type. */
@@ -139,11 +145,11 @@ const char *selftest(const struct kernels *k)
     float attention[2][5][2 + HEAD];
     row_kernels(&kernels_portable, rows[0]);
     row_kernels(k, rows[1]);
-    if (memcmp(rows[0], rows[1], sizeof(rows[0])) != 0)
+    if (!same_bits(rows[0], rows[1], sizeof(rows[0])))
         return "rows";
     attention_kernels(&kernels_portable, attention[0]);
     attention_kernels(k, attention[1]);
-    if (memcmp(attention[0], attention[1], sizeof(attention[0])) != 0)
+    if (!same_bits(attention[0], attention[1], sizeof(attention[0])))
         return "attention";
     return test_dots(k);
 }
