@@ -30,24 +30,42 @@ struct launch {
     char *path;
     int program; /* the same file, for a user id that may not walk the path */
     uid_t uid_base;
+    int ids; /* the file whose bytes are locked, one for each slot whose id is in use */
     struct slot slots[LAUNCH_MAX];
 };
 
+/* Other mounts of this machine give ids of the same range: byte i of one file is locked by whoever uses the i-th. */
+static bool lock_id(int ids, size_t i, short type)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)i, .l_len = 1};
+    return ids < 0 || fcntl(ids, F_OFD_SETLK, &lock) == 0;
+}
+
+static int open_ids(uid_t uid_base, int *ids, struct err *e)
+{
+    if (uid_base == 0)
+        return 0;
+    if (geteuid() != 0)
+        return err_set(e, EPERM, "only root can give engines user ids of their own");
+    *ids = open(LAUNCH_IDS, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return *ids < 0 ? err_sys(e, LAUNCH_IDS) : 0;
+}
+
 struct launch *launch_new(const char *engine, uid_t uid_base, struct err *e)
 {
+    CLEANUP_FD int ids = -1;
     CLEANUP_FD int program = open(engine, O_PATH | O_CLOEXEC);
     if (program < 0) {
         err_sys(e, "the engine %s", engine);
         return NULL;
     }
-    if (uid_base != 0 && geteuid() != 0) {
-        err_set(e, EPERM, "only root can give engines user ids of their own");
+    if (open_ids(uid_base, &ids, e) < 0)
         return NULL;
-    }
     struct launch *l = xcalloc(1, sizeof(*l));
     l->path = xstrdup(engine);
     l->program = steal_fd(&program);
     l->uid_base = uid_base;
+    l->ids = steal_fd(&ids);
     return l;
 }
 
@@ -60,6 +78,8 @@ void launch_free(struct launch *l)
         if (l->slots[i].used)
             while (waitpid(l->slots[i].pid, NULL, 0) < 0 && errno == EINTR)
                 ;
+    if (l->ids >= 0)
+        close(l->ids);
     close(l->program);
     free(l->path);
     free(l);
@@ -166,28 +186,37 @@ static struct slot *find(struct launch *l, uint64_t id)
     return NULL;
 }
 
+/* A slot that is free, here and on this machine. NULL: none. */
+static struct slot *take_slot(struct launch *l)
+{
+    for (size_t i = 0; i < LAUNCH_MAX; i++)
+        if (!l->slots[i].used && lock_id(l->ids, i, F_WRLCK))
+            return &l->slots[i];
+    return NULL;
+}
+
+static void free_slot(struct launch *l, struct slot *s)
+{
+    s->used = false;
+    lock_id(l->ids, (size_t)(s - l->slots), F_UNLCK);
+}
+
 /* The daemon's end of the socket is put into *theirs. */
-static int start_in_slot(struct launch *l, const struct spawn_packet *p, struct slot **slot,
+static int start_in_slot(struct launch *l, const struct spawn_packet *p, struct slot *slot,
                          int *theirs, struct err *e)
 {
-    size_t i = 0;
-    while (i < LAUNCH_MAX && l->slots[i].used)
-        i++;
-    if (i == LAUNCH_MAX)
-        return err_set(e, EAGAIN, "%d engines run already", LAUNCH_MAX);
     int s[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s) < 0)
         return err_sys(e, "no socket for an engine");
     CLEANUP_FD int daemon_end = s[0];
-    CLEANUP_FD int rt_engine_end = s[1];
-    if (move_up(&rt_engine_end) < 0)
+    CLEANUP_FD int engine_end = s[1];
+    if (move_up(&engine_end) < 0)
         return err_sys(e, "no socket for an engine");
-    uid_t uid = l->uid_base ? l->uid_base + (uid_t)i : 0;
-    pid_t pid = start(l, rt_engine_end, uid, p->role == SPAWN_INSPECTOR, e);
+    uid_t uid = l->uid_base ? l->uid_base + (uid_t)(slot - l->slots) : 0;
+    pid_t pid = start(l, engine_end, uid, p->role == SPAWN_INSPECTOR, e);
     if (pid < 0)
         return -1;
-    l->slots[i] = (struct slot){true, p->id, pid};
-    *slot = &l->slots[i];
+    *slot = (struct slot){true, p->id, pid};
     *theirs = steal_fd(&daemon_end);
     return 0;
 }
@@ -204,15 +233,20 @@ static int tell(int daemon, const struct spawn_packet *p, int fd, struct err *e)
 static int handle_start(struct launch *l, int daemon, const struct spawn_packet *p, struct err *e)
 {
     struct spawn_packet answer = {.type = SPAWN_STARTED, .role = p->role, .id = p->id};
-    struct slot *slot = NULL;
     CLEANUP_FD int theirs = -1;
     struct err why;
     if (p->role > SPAWN_INSPECTOR || find(l, p->id))
         return err_set(e, EPROTO, "the daemon asked for an engine that cannot be");
-    if (start_in_slot(l, p, &slot, &theirs, &why) < 0)
-        snprintf(answer.text, sizeof(answer.text), "%.*s", (int)sizeof(answer.text) - 1, why.text);
+    struct slot *slot = take_slot(l);
+    int result = -1;
+    if (!slot)
+        err_set(&why, EAGAIN, "%d engines run already", LAUNCH_MAX);
+    else if ((result = start_in_slot(l, p, slot, &theirs, &why)) < 0)
+        free_slot(l, slot);
     else
         answer.pid = slot->pid;
+    if (result < 0)
+        snprintf(answer.text, sizeof(answer.text), "%.*s", (int)sizeof(answer.text) - 1, why.text);
     return tell(daemon, &answer, theirs, e);
 }
 
@@ -240,7 +274,7 @@ void launch_ended(struct launch *l, int daemon, pid_t pid, int status)
             continue;
         struct spawn_packet p = {.type = SPAWN_ENDED, .id = s->id, .pid = pid, .status = status};
         struct err e;
-        s->used = false;
+        free_slot(l, s);
         if (tell(daemon, &p, -1, &e) < 0)
             log_debug("engine %d has ended: %s", (int)pid, e.text);
         return;

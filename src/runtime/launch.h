@@ -24,7 +24,9 @@
 /* Not given out by Debian's adduser (it counts up from 1000), not among systemd's dynamic users
    (61184 and up), and inside what containers usually map. */
 #define LAUNCH_UID_BASE 59744
-#define LAUNCH_MAX      256 /* engines at once, and ids in the range */
+#define LAUNCH_IDS                                                                                 \
+    "/run/llmosfs-engine-ids" /* which of them are in use, on all mounts of this machine */
+#define LAUNCH_MAX 256        /* engines at once, and ids in the range */
 
 struct launch;
 

@@ -800,7 +800,7 @@ static void test_content_changes(void **state)
     assert_false(is_done(old));
     assert_text(old, "weights one\n");
     assert_text(turn, "weights one\n");
-    for (int i = 0; i < 200 && kill(first, 0) == 0; i++)
+    for (int i = 0; i < 1000 && kill(first, 0) == 0; i++)
         nap(10);
     assert_int_equal(kill(first, 0), -1); /* nobody can ask it any more */
     assert_int_not_equal(engine_pid(w), 0);

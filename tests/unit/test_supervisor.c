@@ -278,6 +278,47 @@ static size_t count_open(pid_t pid)
     return n;
 }
 
+static void status_of(pid_t pid, struct buf *b)
+{
+    char path[64];
+    struct err e;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    if (io_read_file(path, 65536, b, &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+/* All four ids of a process, which must be the same. */
+static unsigned uid_of(pid_t pid)
+{
+    unsigned uid[4];
+    CLEANUP_BUF struct buf status = {0};
+    status_of(pid, &status);
+    const char *line = strstr(buf_str(&status), "Uid:\t");
+    assert_non_null(line);
+    assert_int_equal(sscanf(line, "Uid:\t%u\t%u\t%u\t%u", uid, uid + 1, uid + 2, uid + 3), 4);
+    assert_true(uid[1] == uid[0] && uid[2] == uid[0] && uid[3] == uid[0]);
+    return uid[0];
+}
+
+/* The id that another mount's launcher gives at the same time. */
+static unsigned uid_of_another(uid_t base)
+{
+    int s[2];
+    int fd;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s), 0);
+    struct launch *l = launch_new(fake_supervisor_helper("echo_engine"), base, NULL);
+    assert_non_null(l);
+    struct spawn_packet p = {.type = SPAWN_START, .id = 1};
+    assert_int_equal(launch_handle(l, s[0], &p, NULL), 0);
+    p = next_packet(s[1], &fd);
+    unsigned uid = uid_of(p.pid);
+    launch_free(l);
+    close(fd);
+    close(s[0]);
+    close(s[1]);
+    return uid;
+}
+
 /* Four descriptors, its own process group, no_new_privs; and as root an id of its own. */
 static void test_what_an_engine_has(void **state)
 {
@@ -286,7 +327,6 @@ static void test_what_an_engine_has(void **state)
     int fd;
     int stray = open("/dev/null", O_RDONLY); /* without close-on-exec */
     struct err e;
-    char path[64];
     uid_t base = geteuid() == 0 ? LAUNCH_UID_BASE : 0;
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s), 0);
     struct launch *l = launch_new(fake_supervisor_helper("echo_engine"), base, &e);
@@ -305,14 +345,12 @@ static void test_what_an_engine_has(void **state)
     assert_int_equal(count_open(p.pid), 4);
     assert_int_equal(getpgid(p.pid), p.pid);
     CLEANUP_BUF struct buf status = {0};
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)p.pid);
-    assert_int_equal(io_read_file(path, 65536, &status, &e), 0);
+    status_of(p.pid, &status);
     assert_non_null(strstr(buf_str(&status), "NoNewPrivs:\t1\n"));
     if (base) {
-        char want[100];
-        snprintf(want, sizeof(want), "Uid:\t%u\t%u\t%u\t%u\n", base, base, base, base);
-        assert_non_null(strstr(buf_str(&status), want));
+        assert_in_range(uid_of(p.pid), base, base + LAUNCH_MAX - 1);
         assert_non_null(strstr(buf_str(&status), "Groups:\t \n"));
+        assert_int_not_equal(uid_of_another(base), uid_of(p.pid));
     }
     pid_t pid = p.pid;
     launch_free(l); /* kills and waits */
