@@ -28,7 +28,7 @@ static bool called_by_mount(const char *argv0)
 
 int main(int argc, char **argv)
 {
-    setlocale(LC_ALL, "");
+    setlocale(LC_CTYPE, ""); /* not LC_NUMERIC: numbers are written the same everywhere */
     log_init("llmosfs", LOG_LEVEL_INFO);
     if (argc > 0 && called_by_mount(argv[0]))
         return cli_mount.run(argc, argv);
