@@ -16,6 +16,7 @@
 set -eE -o pipefail
 shopt -s inherit_errexit
 
+PATH=/usr/local/bin:/usr/bin:/bin:$PATH # the system's own tools, which other users can run too
 BUILD=$(realpath "${BUILD:-build}")
 LLMOSFS=${LLMOSFS:-$BUILD/llmosfs}
 HELPERS=$BUILD/tests/helpers
