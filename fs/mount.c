@@ -76,7 +76,9 @@ int fs_unmount(const char *mountpoint, bool lazy, struct err *e)
 static char *prepare(const char *mountpoint, struct err *e)
 {
     struct stat st;
-    if (stat(mountpoint, &st) < 0 && errno == ENOTCONN) {
+    struct statx sx; /* the kernel still answers stat(2) from what it keeps */
+    if (statx(AT_FDCWD, mountpoint, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &sx) < 0 &&
+        (errno == ENOTCONN || errno == ECONNABORTED)) {
         log_warning("%s: taking away the mount of a daemon that is dead", mountpoint);
         if (fs_unmount(mountpoint, true, e) < 0)
             return NULL;

@@ -98,7 +98,8 @@ start() {
 
 # stop: unmounts and waits until all has ended. Every process ends with its reports written.
 stop() {
-    within 30 "$LLMOSFS" umount "$MNT" || fail "cannot unmount"
+    within 40 "$LLMOSFS" umount "$MNT" || fail "cannot unmount"
+    ! is_mounted || fail "something is mounted still"
     check_log
 }
 
