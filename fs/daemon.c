@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -38,6 +39,17 @@ static void block_signals(sigset_t *before)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, before);
+}
+
+/* Each open large file takes a descriptor of the store's; a limit on the size of files is an errno, no death. */
+static void prepare_process(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 static struct fs *fs_new(void)
@@ -137,6 +149,7 @@ int fs_serve(const struct fs_config *c)
     struct err e = {0};
     sigset_t signals;
     fuse_set_log_func(fuse_log_line);
+    prepare_process();
     block_signals(&signals);
     struct fs *fs = fs_new();
     int rc = begin(fs, c, &e);
