@@ -849,6 +849,17 @@ static void test_keep_alive(void **state)
     close_world(w);
 }
 
+static size_t count_fds(void)
+{
+    size_t n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
 /* Somebody kills it: idle, nobody notices; in mid-answer, EIO; the next prompt is answered each time. */
 static void test_killed(void **state)
 {
@@ -859,6 +870,7 @@ static void test_killed(void **state)
         assert_says(c, false, "x", "x\n");
         assert_int_equal(kill(engine_pid(w), SIGKILL), 0);
     }
+    size_t before = 0;
     for (int i = 0; i < 10; i++) {
         struct rt_answer *a = asked(c, false, "tokens 1000 every 5ms");
         assert_true(wait_beyond(a, 10, LONG_MS));
@@ -866,7 +878,10 @@ static void test_killed(void **state)
         assert_failed(a, EIO, "signal 9");
         rt_answer_put(a);
         assert_says(c, false, "x", "x\n");
+        if (i == 0)
+            before = count_fds();
     }
+    assert_in_range(count_fds(), before - 2, before + 2); /* an inspector may have come or gone */
     rt_conv_put(c);
     close_world(w);
 }
