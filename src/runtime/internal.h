@@ -2,8 +2,8 @@
 /*
  * What the files of the runtime share. Private to src/runtime; the mount sees runtime.h.
  *
- * Everything here is guarded by rt.lock, but for what a line says otherwise. Functions named
- * rt_…_locked and those under a heading "lock held" want it held; nothing here keeps it across the disk.
+ * Everything here is guarded by rt.lock, but for what a line says otherwise. Functions
+ * under a heading "lock held" want it held; nothing here keeps it across the disk.
  *
  * The life of a question:
  *
