@@ -65,6 +65,9 @@ void cli_mount_free(struct cli_mount *m);
 /* The mount at `dir` (any spelling of it); ENOENT if no llmosfs is mounted there. */
 int cli_mount_at(const char *dir, struct cli_mount *m, struct err *e);
 
+/* Where the store `source` is mounted, the caller's to free; NULL if nowhere that we can see. */
+char *cli_mounted_on(const char *source);
+
 /*
  * A descriptor of the mount's root: of `dir`, or where it is NULL of the mount that holds the
  * working directory, or of the only one. `m` may be NULL.

@@ -60,22 +60,24 @@ char *listing_link(int dir, const char *name)
     return n < 0 ? NULL : xstrndup(target, (size_t)n);
 }
 
+/* A number, if it is written as numbers are: a digest or a version with zeros in front is a text. */
 static json_t *value_json(const char *text)
 {
-    char *end;
     errno = 0;
-    long long number = strtoll(text, &end, 10);
-    if (end != text && *end == '\0' && errno == 0)
-        return json_integer(number);
-    return json_string(text);
+    long long number = strtoll(text, NULL, 10);
+    char again[32];
+    snprintf(again, sizeof(again), "%lld", number);
+    return errno == 0 && strcmp(again, text) == 0 ? json_integer(number) : json_string(text);
 }
 
 json_t *listing_json(const char *lines)
 {
     json_t *object = json_object();
     CLEANUP_FREE char *copy = xstrdup(lines);
-    char *state = NULL;
-    for (char *line = strtok_r(copy, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
+    char *rest = copy;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        if (line[0] == '\0')
+            continue;
         char *value = line + strcspn(line, " \t");
         if (*value)
             *value++ = '\0';

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/mount_options.h"
@@ -74,11 +75,13 @@ static int take_store(const char *wanted, struct mounted *m, struct err *e)
     m->lock = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (m->lock < 0)
         return err_sys(e, "cannot open the store %s", real);
-    if (flock(m->lock, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK
-                   ? err_set(e, EBUSY, "the store %s is in use by another mount", real)
-                   : err_sys(e, "cannot lock the store %s", real);
-    return 0;
+    if (flock(m->lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno != EWOULDBLOCK)
+        return err_sys(e, "cannot lock the store %s", real);
+    CLEANUP_FREE char *where = cli_mounted_on(real);
+    return err_set(e, EBUSY, "the store %s is in use: it is mounted on %s", real,
+                   where ? where : "a place that cannot be seen from here");
 }
 
 static int open_log(const char *wanted, struct err *e)
@@ -95,6 +98,22 @@ static int open_log(const char *wanted, struct err *e)
     }
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     return fd < 0 ? err_sys(e, "cannot open the log %s", path) : fd;
+}
+
+/* fusermount3 would refuse it too, but says why only in the log. */
+static int check_allow_other(struct err *e)
+{
+    CLEANUP_BUF struct buf conf = {0};
+    bool allowed = false;
+    if (io_read_file("/etc/fuse.conf", 1 << 20, &conf, NULL) == 0) {
+        char *rest = conf.data;
+        for (const char *line; (line = strsep(&rest, "\n"));)
+            allowed |= strcmp(line, "user_allow_other") == 0;
+    }
+    return allowed ? 0
+                   : err_set(e, EPERM,
+                             "allow_other is root's alone, as long as /etc/fuse.conf has no line "
+                             "user_allow_other");
 }
 
 static int mount_here(struct mounted *m, const char *mountpoint, struct err *e)
@@ -187,6 +206,8 @@ static int start(const struct request *r, struct mounted *m)
     int ready_fd = -1;
     m->engine = paths_engine(r->options.engine, &e);
     if (!m->engine)
+        return cli_fail(&e);
+    if (r->options.allow_other && geteuid() != 0 && check_allow_other(&e) < 0)
         return cli_fail(&e);
     if (take_store(r->store, m, &e) < 0)
         return cli_fail(&e);

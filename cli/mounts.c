@@ -71,14 +71,14 @@ static char *absolute(const char *dir, struct err *e)
 }
 
 struct wanted {
-    const char *dir;
+    const char *what;
     struct cli_mount *found;
 };
 
 static bool match_dir(void *ctx, const struct mntent *entry)
 {
     struct wanted *w = ctx;
-    if (strcmp(entry->mnt_dir, w->dir) == 0)
+    if (strcmp(entry->mnt_dir, w->what) == 0)
         take(w->found, entry);
     return true;
 }
@@ -100,6 +100,22 @@ int cli_mount_at(const char *dir, struct cli_mount *m, struct err *e)
     if (!m->dir)
         return err_set(e, ENOENT, "no llmosfs is mounted at %s", path);
     return 0;
+}
+
+static bool match_source(void *ctx, const struct mntent *entry)
+{
+    struct wanted *w = ctx;
+    if (strcmp(entry->mnt_fsname, w->what) == 0)
+        take(w->found, entry);
+    return true;
+}
+
+char *cli_mounted_on(const char *source)
+{
+    CLEANUP_MOUNT struct cli_mount m = {0};
+    if (each_mount(match_source, &(struct wanted){source, &m}, NULL) < 0)
+        return NULL;
+    return steal_ptr(&m.dir);
 }
 
 struct search {
