@@ -2,11 +2,12 @@
 /* llmosfs add: copies files into a version, each whole or not at all. */
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
@@ -94,18 +95,34 @@ static int check_files(int dir, char **files, int n, bool replace, struct err *e
     return 0;
 }
 
-/* Weights that were added are looked at by now: an invalid file is worth an error. */
+#define INSPECT_SECONDS 60
+
+/* True as long as the weights were not looked at: they are being loaded, but nothing is known of them. */
+static bool unknown(const char *state, const char *status)
+{
+    CLEANUP_FREE char *architecture = cli_status_value(status, "architecture");
+    return strcmp(state, "loading") == 0 && !architecture;
+}
+
+/* The daemon has the weights inspected now: a file that cannot be used is worth an error. */
 static int check_valid(int dir, struct err *e)
 {
-    CLEANUP_BUF struct buf status = {0};
-    if (cli_read_at(dir, ".status", &status, e) < 0)
-        return -1;
-    CLEANUP_FREE char *state = cli_status_value(buf_str(&status), "state");
-    CLEANUP_FREE char *reason = cli_status_value(buf_str(&status), "reason");
-    if (state && strcmp(state, "invalid") == 0)
+    uint64_t end = clock_now() + INSPECT_SECONDS * CLOCK_NS_PER_SEC;
+    for (;;) {
+        CLEANUP_BUF struct buf status = {0};
+        if (cli_read_at(dir, ".status", &status, e) < 0)
+            return -1;
+        CLEANUP_FREE char *state = cli_status_value(buf_str(&status), "state");
+        if (state && unknown(state, buf_str(&status)) && clock_now() < end) {
+            nanosleep(&(struct timespec){.tv_nsec = 10 * (long)CLOCK_NS_PER_MS}, NULL);
+            continue;
+        }
+        if (!state || strcmp(state, "invalid") != 0)
+            return 0;
+        CLEANUP_FREE char *reason = cli_status_value(buf_str(&status), "reason");
         return err_set(e, EBADMSG, "the weights are there, but cannot be used: %s",
                        reason ? reason : "no reason known");
-    return 0;
+    }
 }
 
 static int add(int root, const char *version, char **files, int n, bool replace, struct err *e)

@@ -52,11 +52,15 @@ void answer_write_open(struct call *c, struct node *n, struct fuse_file_info *fi
 int answer_truncate(struct call *c, struct node *n, struct handle *h, uint64_t size, struct err *e);
 
 /*
- * poll(2) on an answer. True: it has more than `beyond` bytes or is done. False: ph, which may be
- * NULL, will be notified. Takes over ph. The slot's lock is held by the caller.
+ * poll(2) on an answer; NULL: nothing was asked, which is as good as done. True: it has more than
+ * `beyond` bytes or is done. False: the kernel will be notified. Takes over ph, which may be NULL.
+ * The slot's lock is held by the caller.
  */
 bool poller_wait(struct poller **slot, struct rt_answer *answer, uint64_t beyond,
                  struct fuse_pollhandle *ph);
+
+/* A read is about to say EAGAIN: whoever polled this open file before is notified once there is more. */
+void poller_again(struct poller **slot, struct rt_answer *answer, uint64_t beyond);
 void poller_end(struct poller **slot);
 
 #endif

@@ -201,6 +201,9 @@ static void private_read(struct call *c, struct handle *h, size_t size, off_t of
     if (private_serve(c, p, size))
         return;
     if (fi->flags & O_NONBLOCK) {
+        pthread_mutex_lock(&h->lock);
+        poller_again(&p->poller, p->answer, p->at);
+        pthread_mutex_unlock(&h->lock);
         fuse_reply_err(c->req, EAGAIN);
         return;
     }
@@ -220,15 +223,11 @@ static void private_poll(struct call *c, struct handle *h, struct fuse_pollhandl
 {
     struct private_handle *p = (struct private_handle *)h;
     struct err e = {0};
-    bool ready = true;
     live_settle(c, h->node->version);
     pthread_mutex_lock(&h->lock);
     if ((events & POLLIN) && private_ask(c, p, &e) < 0)
         note_error(c, h->node->version, &e);
-    if (p->answer)
-        ready = poller_wait(&p->poller, p->answer, p->at, ph);
-    else if (ph)
-        fuse_pollhandle_destroy(ph);
+    bool ready = poller_wait(&p->poller, p->answer, p->at, ph);
     pthread_mutex_unlock(&h->lock);
     fuse_reply_poll(c->req, POLLOUT | POLLWRNORM | (ready ? POLLIN | POLLRDNORM : 0));
 }

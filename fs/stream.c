@@ -118,6 +118,9 @@ static void stream_read(struct call *c, struct handle *h, size_t size, off_t off
     if (serve(c, ah, size, off))
         return;
     if (fi->flags & O_NONBLOCK) {
+        pthread_mutex_lock(&h->lock);
+        poller_again(&ah->poller, ah->answer, (uint64_t)off);
+        pthread_mutex_unlock(&h->lock);
         fuse_reply_err(c->req, EAGAIN);
         return;
     }
