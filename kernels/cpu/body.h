@@ -7,7 +7,9 @@
 #ifndef LLMOSFS_KERNELS_CPU_BODY_H
 #define LLMOSFS_KERNELS_CPU_BODY_H
 
+#include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/lanes.h"
@@ -61,6 +63,13 @@ static void body_quantize(const float *src, size_t blocks, int8_t *q, float *d, 
         /* As integers, so that a NaN is the largest and makes the scale NaN. */
         ilanes bits = l_imax(l_iand(l_bits(x[0]), no_sign), l_iand(l_bits(x[1]), no_sign));
         float largest = l_max_of_bits(bits);
+        d[i] = largest / 127.0f;
+        if (!(largest <= FLT_MAX)) { /* the scale alone makes a NaN of every product */
+            memset(q + 32 * i, 0, 32);
+            sums[2 * i] = sums[2 * i + 1] = 0;
+            s[i] = 0;
+            continue;
+        }
         float to = largest < 0x1p-100f ? 0.0f : 127.0f / largest;
         int32_t total = 0;
         for (int h = 0; h < 2; h++) {
@@ -71,7 +80,6 @@ static void body_quantize(const float *src, size_t blocks, int8_t *q, float *d, 
             sums[2 * i + h] = l_isum(r);
             total += sums[2 * i + h];
         }
-        d[i] = largest / 127.0f;
         s[i] = (float)total;
     }
 }
