@@ -28,6 +28,7 @@ struct engine {
     struct batch *batch;
     struct sampler *sampler;
     uint32_t context;
+    size_t token_bytes; /* of the longest token's text */
     bool ignore_end;
     struct list asked;  /* questions whose prompt was not built yet, in order */
     struct list active; /* those in the batch */
@@ -93,6 +94,17 @@ static void read_chat_template(struct engine *en, const struct gguf *g)
         en->chat.chat = chat_parse(text.data, text.len, &en->chat.refused);
 }
 
+static size_t longest_token(const struct tokenizer *t)
+{
+    size_t longest = 0;
+    for (uint32_t id = 0; id < tokenizer_n_vocab(t); id++) {
+        size_t len = 0;
+        if (tokenizer_text(t, (int32_t)id, &len))
+            longest = MAX(longest, len);
+    }
+    return longest;
+}
+
 static int load_model(struct engine *en, const struct vfile *f, const struct engine_config *config,
                       weights_progress_fn *progress, void *ctx, struct err *e)
 {
@@ -108,6 +120,7 @@ static int load_model(struct engine *en, const struct vfile *f, const struct eng
     if (tokenizer_n_vocab(en->tokenizer) != m->hp.n_vocab)
         return err_set(e, EBADMSG, "the tokenizer has %u tokens, and the model %u",
                        tokenizer_n_vocab(en->tokenizer), m->hp.n_vocab);
+    en->token_bytes = longest_token(en->tokenizer);
     read_chat_template(en, g);
     if (size_cache(en, config, &m->hp, e) < 0)
         return -1;
@@ -269,7 +282,8 @@ static int build(struct engine *en, struct question *q, struct err *e)
     CLEANUP_PROMPT struct prompt p = {0};
     if (question_check(q, e) < 0 ||
         answer_init(&q->answer, en->tokenizer, q->ask.stops, q->ask.n_stops, e) < 0 ||
-        prompt_build(&p, en->tokenizer, &en->chat, &q->ask, e) < 0)
+        prompt_build(&p, en->tokenizer, &en->chat, &q->ask,
+                     (size_t)context_of(en, q) * en->token_bytes, e) < 0)
         return -1;
     if (p.tokens.n >= context_of(en, q))
         return err_set(e, EFBIG,

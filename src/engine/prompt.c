@@ -65,6 +65,24 @@ static int check_ids(const struct proto_ask *ask, uint32_t n_vocab, struct err *
     return 0;
 }
 
+/* More bytes than the tokens of a context could stand for are not even looked at. */
+static int check_bytes(size_t len, size_t max, struct err *e)
+{
+    if (len <= max)
+        return 0;
+    return err_set(e, EFBIG,
+                   "the prompt has %zu bytes, and the context could not hold more than %zu", len,
+                   max);
+}
+
+static int check_messages(const struct proto_ask *ask, size_t max, struct err *e)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < ask->n_messages; i++)
+        len += ask->messages[i].text.len;
+    return check_bytes(len, max, e);
+}
+
 /* --- raw --- */
 
 static int build_raw(struct builder *b, const struct proto_ask *ask, struct err *e)
@@ -122,12 +140,14 @@ static const struct proto_ids *ids_of_span(const struct proto_ask *ask, const st
 }
 
 static int build_chat(struct builder *b, const struct chat_template *chat,
-                      const struct proto_ask *ask, struct err *e)
+                      const struct proto_ask *ask, size_t max_bytes, struct err *e)
 {
     struct chat_prompt c = {0};
     if (render(chat, b->t, ask, &c, e) < 0)
         return -1;
     int r = -1;
+    if (check_bytes(c.len, max_bytes, e) < 0)
+        goto out;
     buf_add(&b->p->rendered, c.text, c.len);
     b->spans = mem_array(c.n_spans + 1, sizeof(*b->spans), "the prompt", e);
     if (!b->spans)
@@ -178,14 +198,15 @@ static int choose(const struct prompt_template *own, const struct proto_ask *ask
 }
 
 int prompt_build(struct prompt *p, const struct tokenizer *t, const struct prompt_template *own,
-                 const struct proto_ask *ask, struct err *e)
+                 const struct proto_ask *ask, size_t max_bytes, struct err *e)
 {
     CLEANUP(chat) struct chat_template *given = NULL;
     const struct chat_template *chat;
-    if (check_ids(ask, tokenizer_n_vocab(t), e) < 0 || choose(own, ask, &chat, &given, e) < 0)
+    if (check_ids(ask, tokenizer_n_vocab(t), e) < 0 || check_messages(ask, max_bytes, e) < 0 ||
+        choose(own, ask, &chat, &given, e) < 0)
         return -1;
     struct builder b = {.p = p, .t = t};
-    int r = chat ? build_chat(&b, chat, ask, e) : build_raw(&b, ask, e);
+    int r = chat ? build_chat(&b, chat, ask, max_bytes, e) : build_raw(&b, ask, e);
     free(b.spans);
     if (r == 0 && p->tokens.n == 0)
         return err_set(e, EINVAL, "the prompt is empty: it gives no token");

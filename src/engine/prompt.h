@@ -31,11 +31,12 @@ struct prompt_template {
 };
 
 /*
+ * max_bytes: a longer text is refused before it is tokenized (EFBIG).
  * EINVAL: token ids out of range, a template that raises an exception or cannot be read, nothing to
  * ask. ENOEXEC: the model's own template cannot be applied, and neither mode raw nor another
  * template was asked for.
  */
 int prompt_build(struct prompt *p, const struct tokenizer *t, const struct prompt_template *own,
-                 const struct proto_ask *ask, struct err *e);
+                 const struct proto_ask *ask, size_t max_bytes, struct err *e);
 
 #endif

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/utf8.h"
 #include "tests/lib/peer.h"
 #include "tests/lib/tiny_model.h"
@@ -229,6 +230,26 @@ static void test_prompt_that_does_not_fit(void **state)
     ask = peer_question(&m, 2, "short", 4);
     peer_ask(p, &ask, &b);
     assert_int_equal(b.done.code, 0);
+    assert_int_equal(peer_end(p), 0);
+}
+
+/* 100 MB: refused at once, without tokenizing them. */
+static void test_prompt_of_a_hundred_megabytes(void **state)
+{
+    (void)state;
+    enum { SIZE = 100 << 20 };
+    struct proto_message m;
+    CLEANUP_PEER_ANSWER struct peer_answer a = {0};
+    CLEANUP_FREE char *text = xmalloc(SIZE + 1);
+    struct peer *p = start_tiny(0);
+    memset(text, 'x', SIZE);
+    text[SIZE] = '\0';
+    struct proto_ask ask = peer_question(&m, 1, text, 4);
+    uint64_t begun = clock_now();
+    peer_ask(p, &ask, &a);
+    assert_int_equal(a.done.code, EFBIG);
+    assert_non_null(strstr(a.error, "bytes"));
+    assert_true(clock_now() - begun < 20 * CLOCK_NS_PER_SEC);
     assert_int_equal(peer_end(p), 0);
 }
 
@@ -552,6 +573,7 @@ int main(void)
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_full_context_ends_the_answer),
         cmocka_unit_test(test_prompt_that_does_not_fit),
+        cmocka_unit_test(test_prompt_of_a_hundred_megabytes),
         cmocka_unit_test(test_stop_text),
         cmocka_unit_test(test_limits_and_senseless_values),
         cmocka_unit_test(test_logprobs),
