@@ -242,19 +242,70 @@ void pack_block(const struct ops_matrix *m, uint64_t row, size_t i, struct quant
     get_scales(m, panel, lane, i, out);
 }
 
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+/* Eight codes of vector k, from byte 8 * i of it on; less the offset, each in its byte. */
+static uint64_t eight_codes(const struct pack_format *f, const uint8_t *low, const uint8_t *high,
+                            size_t k, size_t i)
+{
+    uint64_t v;
+    uint64_t h;
+    memcpy(&v, low + 64 * (k % 4) + 8 * i, sizeof(v));
+    v = v >> (4 * (k / 4)) & 15 * EACH_BYTE;
+    if (f->bits > 4) {
+        memcpy(&h, (f->bits == 6 ? high + 64 * (k / 4) : high) + 8 * i, sizeof(h));
+        h = f->bits == 6 ? h >> (2 * (k % 4)) & 3 * EACH_BYTE : h >> k & EACH_BYTE;
+        v |= h << 4;
+    }
+    /* With 128 in each byte no borrow leaves it; flipping that bit takes them off again. */
+    return ((v | 128 * EACH_BYTE) - f->offset * EACH_BYTE) ^ 128 * EACH_BYTE;
+}
+
+/* The integers of all 16 rows, eight at a time. */
+static void wide_codes(const struct pack_format *f, const uint8_t *low, const uint8_t *high,
+                       int8_t (*q)[4 * PACK_ROWS])
+{
+    if (f->bits == 8) {
+        memcpy(q, low, low_bytes(f));
+        return;
+    }
+    for (size_t k = 0; k < 8; k++) {
+        for (size_t i = 0; i < 8; i++) {
+            uint64_t v = eight_codes(f, low, high, k, i);
+            memcpy(q[k] + 8 * i, &v, sizeof(v));
+        }
+        for (size_t i = 0; i < 4 * PACK_ROWS && f->values; i++)
+            q[k][i] = f->values[(uint8_t)q[k][i]];
+    }
+}
+
+static void wide_set(struct pack_wide *out, size_t r, const struct quants_block *b)
+{
+    for (size_t h = 0; h < 2; h++) {
+        out->sc[h][r] = b->sc[h];
+        out->mn[h][r] = b->mn[h];
+    }
+    out->d[r] = b->d;
+    out->dmin[r] = b->dmin;
+}
+
 void pack_wide(const struct ops_matrix *m, size_t panel, size_t i, struct pack_wide *out)
 {
+    const struct pack_format *f = m->format;
+    const uint8_t *p = m->data + panel * m->panel_bytes;
     struct quants_block b;
+    if (m->kind == PACK_PANEL)
+        wide_codes(f, p + m->low + i * low_bytes(f), p + m->high + i * high_bytes(f),
+                   (int8_t(*)[4 * PACK_ROWS]) out->q);
     for (size_t r = 0; r < PACK_ROWS; r++) {
-        pack_block(m, panel * PACK_ROWS + r, i, &b);
-        for (size_t k = 0; k < 8; k++)
-            memcpy(out->q[k][r], b.q + 4 * k, 4);
-        for (size_t h = 0; h < 2; h++) {
-            out->sc[h][r] = b.sc[h];
-            out->mn[h][r] = b.mn[h];
+        if (m->kind == PACK_PANEL) {
+            get_scales(m, p, r, i, &b);
+        } else {
+            quants_info(m->type)->unpack(p + r * m->row_bytes, i, &b);
+            for (size_t k = 0; k < 8; k++)
+                memcpy(out->q[k][r], b.q + 4 * k, 4);
         }
-        out->d[r] = b.d;
-        out->dmin[r] = b.dmin;
+        wide_set(out, r, &b);
     }
 }
 
