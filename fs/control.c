@@ -150,12 +150,13 @@ static int setting_truncate(struct call *c, struct node *n, struct handle *h, ui
 {
     (void)c;
     (void)n;
-    if (!h || h->ops != &setting_ops)
-        return size == 0 ? 0 : err_set(e, EINVAL, "a setting is written whole");
-    pthread_mutex_lock(&h->lock);
-    int rc = text_cut((struct text_handle *)h, size, e);
-    pthread_mutex_unlock(&h->lock);
-    return rc;
+    if (h && h->ops == &setting_ops) {
+        pthread_mutex_lock(&h->lock);
+        int rc = text_cut((struct text_handle *)h, size, e);
+        pthread_mutex_unlock(&h->lock);
+        return rc;
+    }
+    return size == 0 ? 0 : err_set(e, EINVAL, "a setting is written whole");
 }
 
 const struct node_ops setting_ops = {

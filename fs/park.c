@@ -100,10 +100,11 @@ static void parked_free(struct parking *pk, struct parked *p)
     pthread_mutex_unlock(&pk->lock);
 }
 
-static void unref(struct parking *pk, struct parked *p)
+static void unref(struct parking *pk, struct parked *p, unsigned n)
 {
     pthread_mutex_lock(&pk->lock);
-    bool last = --p->refs == 0;
+    p->refs -= n;
+    bool last = p->refs == 0;
     pthread_mutex_unlock(&pk->lock);
     if (last)
         parked_free(pk, p);
@@ -117,20 +118,18 @@ static void claim(struct parking *pk, struct parked *p)
     user_add(pk, p->call.uid, -1);
 }
 
-static void reply_finish(struct parking *pk, struct parked *p)
+static void reply_finish(struct parked *p)
 {
     /* Returns once no on_interrupt() for it runs; none will begin. */
     fuse_req_interrupt_func(p->call.req, NULL, NULL);
     p->finish(p);
-    unref(pk, p);
 }
 
-static void reply_interrupted(struct parking *pk, struct parked *p)
+static void reply_interrupted(struct parked *p)
 {
     if (p->gone)
         p->gone(p, is_dying(p->call.tid));
     fuse_reply_err(p->call.req, EINTR);
-    unref(pk, p);
 }
 
 /* From libfuse, which holds the request's lock: on the thread that got FUSE_INTERRUPT, or on the one that
@@ -149,8 +148,10 @@ static void on_interrupt(fuse_req_t req, void *data)
             p->refs--; /* wake() will not come */
     }
     pthread_mutex_unlock(&pk->lock);
-    if (mine)
-        reply_interrupted(pk, p);
+    if (mine) {
+        reply_interrupted(p);
+        unref(pk, p, 1);
+    }
 }
 
 static void on_wake(struct rt_wait *w)
@@ -163,8 +164,8 @@ static void on_wake(struct rt_wait *w)
         claim(pk, p);
     pthread_mutex_unlock(&pk->lock);
     if (mine)
-        reply_finish(pk, p);
-    unref(pk, p);
+        reply_finish(p);
+    unref(pk, p, mine ? 2 : 1);
 }
 
 static bool register_parked(struct parking *pk, struct parked *p)
@@ -180,9 +181,9 @@ static bool register_parked(struct parking *pk, struct parked *p)
     return room;
 }
 
-void park(const struct parked *like, uint64_t beyond)
+void park(const struct parked *request, uint64_t beyond)
 {
-    struct parked *p = xmemdup(like, sizeof(*like));
+    struct parked *p = xmemdup(request, sizeof(*request));
     struct parking *pk = p->call.fs->parking;
     list_init(&p->link);
     p->wait.wake = on_wake;
@@ -211,9 +212,11 @@ void park(const struct parked *like, uint64_t beyond)
         p->refs++; /* on_wake's */
     pthread_mutex_unlock(&pk->lock);
     if (now)
-        reply_finish(pk, p);
+        reply_finish(p);
     else if (interrupted)
-        reply_interrupted(pk, p);
+        reply_interrupted(p);
+    if (now || interrupted)
+        unref(pk, p, 1);
 }
 
 /* --- the warden: looks after those who were interrupted, and names to be looked up anew --- */
@@ -360,7 +363,8 @@ void parking_end(struct parking *pk)
     pthread_cond_broadcast(&pk->changed);
     for (struct parked *p; (p = take_parked(pk));) {
         pthread_mutex_unlock(&pk->lock);
-        reply_finish(pk, p);
+        reply_finish(p);
+        unref(pk, p, 1);
         pthread_mutex_lock(&pk->lock);
     }
     while (pk->alive > 0)

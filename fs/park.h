@@ -39,9 +39,9 @@ struct parked {
     unsigned refs;
 };
 
-/* Copies *p. Waits until the answer has more than `beyond` bytes or is done (rt_wait()), at once
+/* Copies *request. Waits until the answer has more than `beyond` bytes or is done (rt_wait()), at once
    if it is so already. EBUSY for one who has too many requests that wait. */
-void park(const struct parked *p, uint64_t beyond);
+void park(const struct parked *request, uint64_t beyond);
 
 /* One who waited got a signal: they stop attending in a moment, but not while they are stopped
    (Ctrl-Z, a debugger). Takes over the count of the answer and the attendance. */

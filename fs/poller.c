@@ -37,9 +37,9 @@ static void bell_unref(struct bell *b)
     free(b);
 }
 
-static void unref(struct poller *p)
+static void unref(struct poller *p, unsigned n)
 {
-    if (atomic_fetch_sub(&p->refs, 1) > 1)
+    if (atomic_fetch_sub(&p->refs, n) > n)
         return;
     bell_unref(p->bell);
     if (p->answer)
@@ -51,7 +51,7 @@ static void on_wake(struct rt_wait *w)
 {
     struct poller *p = list_entry(w, struct poller, wait);
     fuse_lowlevel_notify_poll(p->bell->ph);
-    unref(p);
+    unref(p, 1);
 }
 
 void poller_end(struct poller **slot)
@@ -59,9 +59,7 @@ void poller_end(struct poller **slot)
     struct poller *p = steal_ptr(slot);
     if (!p)
         return;
-    if (p->answer && rt_unwait(&p->wait))
-        unref(p);
-    unref(p);
+    unref(p, p->answer && rt_unwait(&p->wait) ? 2 : 1);
 }
 
 /* Puts a new poller into the slot, which takes over the bell. True: there is something already. */
@@ -80,7 +78,7 @@ static bool arm(struct poller **slot, struct bell *bell, struct rt_answer *answe
     if (!rt_wait(answer, &p->wait, beyond))
         return false;
     rt_answer_put(steal_ptr(&p->answer));
-    unref(p);
+    atomic_fetch_sub(&p->refs, 1); /* the slot's stays */
     return true;
 }
 
