@@ -29,9 +29,6 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -pthread -fno-stric
              -ffp-contract=off -fstack-protector-strong $(WARN) -Isrc -I. $(PKG_CFLAGS) $(SAN_FLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(SAN_FLAGS) -Wl,-z,relro,-z,now $(LDFLAGS)
 
-# Rooms, in the order in which they may know each other (the linker wants users first).
-ROOMS_DAEMON := cli fs src/runtime src/store src/proto src/base
-ROOMS_ENGINE := src/engine src/model src/proto kernels/cpu src/base
 
 # Sources ------------------------------------------------------------------------------------------
 MAINS    := cli/main.c src/engine/main.c

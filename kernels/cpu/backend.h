@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* backend: what the files of the CPU's operations share. Nothing outside kernels/cpu includes this.
- */
+/* backend: what the files of the CPU's operations share. Nothing outside kernels/cpu includes
+   this. */
 #ifndef LLMOSFS_KERNELS_CPU_BACKEND_H
 #define LLMOSFS_KERNELS_CPU_BACKEND_H
 

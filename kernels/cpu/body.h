@@ -14,8 +14,7 @@
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/lanes.h"
 
-/* --- exp, tanh ---------------------------------------------------------------------------------
- */
+/* --- exp, tanh -------------------------------------------------------------------------------- */
 
 /*
  * e^x: x = n ln 2 + r with |r| ≤ ln 2 / 2, e^r by its Taylor series up to r^6 (relative error below
@@ -50,8 +49,7 @@ INLINE lanes l_tanh(lanes x)
     return l_sub(l_set(1.0f), l_div(l_set(2.0f), l_add(e, l_set(1.0f))));
 }
 
-/* --- rows --------------------------------------------------------------------------------------
- */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 static void body_quantize(const float *src, size_t blocks, int8_t *q, float *d, float *s,
                           int32_t *sums)
@@ -73,8 +71,8 @@ static void body_quantize(const float *src, size_t blocks, int8_t *q, float *d, 
         float to = largest < 0x1p-100f ? 0.0f : 127.0f / largest;
         int32_t total = 0;
         for (int h = 0; h < 2; h++) {
-            /* The low byte of the sum's bits is the nearest integer; the rest is the same for all.
-             */
+            /* The low byte of the sum's bits is the nearest integer; the rest is the same for
+               all. */
             ilanes r = l_iadd(l_bits(l_add(l_mul(x[h], l_set(to)), magic)), l_iset(-0x4B400000));
             l_store_bytes(q + 32 * i + 16 * h, r);
             sums[2 * i + h] = l_isum(r);
@@ -174,8 +172,7 @@ INLINE void fetch_ahead(const struct ops_matrix *m, const uint8_t *panel, size_t
         __builtin_prefetch(p + at, 0, 3);
 }
 
-/* --- weights of floats --------------------------------------------------------------------------
- */
+/* --- weights of floats ------------------------------------------------------------------------ */
 
 INLINE lanes float_weights(const uint8_t *panel, uint32_t type, size_t col)
 {

@@ -13,8 +13,7 @@
 /* Operations on less than this many floats are done where they are called. */
 #define WORTH_SPREADING 30000
 
-/* --- backend ------------------------------------------------------------------------------------
- */
+/* --- backend ---------------------------------------------------------------------------------- */
 
 static const struct kernels *const sets[] = {
 #ifdef __x86_64__
@@ -109,8 +108,7 @@ void backend_run(struct ops_backend *be, void (*fn)(void *arg, uint32_t part), v
         fn(arg, part);
 }
 
-/* --- memory -------------------------------------------------------------------------------------
- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static float *op_alloc(struct ops_backend *be, size_t n_floats, struct err *e)
 {
@@ -138,8 +136,7 @@ static void op_copy(struct ops_backend *be, float *dst, const float *src, size_t
     memcpy(dst, src, n * sizeof(float));
 }
 
-/* --- weights ------------------------------------------------------------------------------------
- */
+/* --- weights ---------------------------------------------------------------------------------- */
 
 static struct ops_matrix *op_matrix_new(struct ops_backend *be, uint32_t type, uint64_t rows,
                                         uint64_t cols, struct err *e)
@@ -187,8 +184,7 @@ static size_t op_matrix_bytes(const struct ops_matrix *m)
     return m->panels * m->panel_bytes;
 }
 
-/* --- operations on rows -------------------------------------------------------------------------
- */
+/* --- operations on rows ----------------------------------------------------------------------- */
 
 /* One operation on n rows, cut into parts of some rows. */
 struct by_rows {

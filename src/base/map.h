@@ -27,8 +27,8 @@ void *map_put(struct map *m, uint64_t key,
               void *value);                    /* value is not NULL; gives what was there before */
 void *map_remove(struct map *m, uint64_t key); /* gives what was there */
 
-/* Goes through all values: *at is 0 at first, NULL is the end. The map must not change on the way.
- */
+/* Goes through all values: *at is 0 at first, NULL is the end. The map must not change on the
+   way. */
 void *map_next(const struct map *m, size_t *at);
 
 #endif

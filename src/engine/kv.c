@@ -247,8 +247,8 @@ static uint32_t take_page(struct kv *kv)
     return kv->free[--kv->n_free];
 }
 
-/* Gives up the kept sequences that share the last page of s: it can then be written without a copy.
- */
+/* Gives up the kept sequences that share the last page of s: it can then be written without a
+   copy. */
 static void drop_kept_sharers(struct kv *kv, const struct kv_seq *s)
 {
     size_t last = s->n_pages - 1;

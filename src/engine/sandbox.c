@@ -65,8 +65,8 @@ static const int allowed[] = {
 static int allow_some(scmp_filter_ctx ctx)
 {
     int r = 0;
-    /* glibc tries clone3, whose flags a filter cannot see; told that there is none it takes clone
-     */
+    /* glibc tries clone3, whose flags a filter cannot see; told that there is none it takes
+       clone */
     r = r ? r : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     r = r ? r
           : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,

@@ -89,8 +89,8 @@ static int load_matrix(struct loader *l, struct ops_matrix **out, const struct g
     return t ? load_some(l, out, t, t->ne[1], e) : 0;
 }
 
-/* A vector of any type is a matrix of one row: embed() makes floats of it, in the backend's memory.
- */
+/* A vector of any type is a matrix of one row: embed() makes floats of it, in the backend's
+   memory. */
 static int load_vector(struct loader *l, float **out, const struct gguf_tensor *t, struct err *e)
 {
     if (!t)

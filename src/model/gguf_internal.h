@@ -102,8 +102,8 @@ static inline uint64_t gguf_load_u64(const char *p)
     return v;
 }
 
-/* The string whose length stands at `at`; that it lies in the header was checked when it was read.
- */
+/* The string whose length stands at `at`; that it lies in the header was checked when it was
+   read. */
 static inline struct gguf_str gguf_str_at(const struct gguf *g, uint32_t at)
 {
     return (struct gguf_str){g->head + at + 8, (size_t)gguf_load_u64(g->head + at)};

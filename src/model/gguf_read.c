@@ -29,9 +29,7 @@
 #define NAME_MAX_BYTES 63    /* of a tensor; ggml's own limit */
 #define KV_MIN         (8 + 1 + 4 + 1)
 #define TENSOR_MIN     (8 + 1 + 4 + 8 + 4 + 8)
-#define READ_FIRST                                                                                 \
-    (64u << 10) /* bytes of the first read; each further one doubles what is there \
-                                    */
+#define READ_FIRST     (64u << 10) /* bytes of the first read; each further one doubles them */
 
 struct reader {
     const struct vfile *f;

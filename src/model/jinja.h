@@ -29,9 +29,7 @@
 #define JINJA_DEPTH_MAX  200          /* of nested brackets, operators and blocks */
 #define JINJA_MEMORY_MAX (256u << 20) /* bytes that a run may take */
 #define JINJA_PARAMS_MAX 4            /* of a filter, test, method or function */
-#define JINJA_TEMPLATE                                                                             \
-    (-1) /* origin of text: the template itself; else the number of a message                      \
-          */
+#define JINJA_TEMPLATE   (-1)         /* origin of text: the template; else a message's number */
 
 /* --- memory --- */
 

@@ -214,8 +214,8 @@ static int lex_string(struct lexer *l)
         end += l->s[end] == '\\' ? 2 : 1;
     if (end >= l->len)
         return refuse(l, "a string has no end");
-    /* An escape is never shorter than what it stands for, but for \x80 to \xFF: two bytes for four.
-     */
+    /* An escape is never shorter than what it stands for, but for \x80 to \xFF: two bytes for
+       four. */
     char *text = jinja_alloc(l->pool, end - l->at, l->e);
     if (!text)
         return -1;

@@ -176,8 +176,8 @@ static int parse_if(struct jinja_parser *p, struct jinja_stmt **out)
     return expect_block_end(p);
 }
 
-/* Names with commas between, perhaps in brackets; with_attr: a point and an attribute may follow.
- */
+/* Names with commas between, perhaps in brackets; with_attr: a point and an attribute may
+   follow. */
 static int parse_targets(struct jinja_parser *p, struct jinja_stmt *s, bool with_attr)
 {
     bool bracket = jinja_skip_op(p, "(");

@@ -45,9 +45,8 @@ enum proto_type {
     PROTO_STARTED,    /* the prompt was rendered, tokenized and admitted */
     PROTO_PIECE,      /* more of an answer */
     PROTO_DONE,       /* the end of an answer, good or bad: exactly one for each ASK */
-    PROTO_BEAT,  /* a sign of life: at least every PROTO_BEAT_SECONDS while the engine owes anything
-                  */
-    PROTO_FACTS, /* what --inspect found */
+    PROTO_BEAT,       /* a sign of life, at least every PROTO_BEAT_SECONDS while anything is owed */
+    PROTO_FACTS,      /* what --inspect found */
 };
 #define PROTO_BEAT_SECONDS 2
 
@@ -61,8 +60,7 @@ struct proto_ids {      /* token ids */
     size_t n;
 };
 
-struct proto_segment { /* one run of the weights: bytes [offset, offset + len) of descriptor fds[fd]
-                        */
+struct proto_segment { /* a run of the weights: bytes [offset, offset + len) of fds[fd] */
     uint32_t fd;
     uint64_t offset;
     uint64_t len;

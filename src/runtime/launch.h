@@ -30,8 +30,8 @@
 
 struct launch;
 
-/* engine: path of the program. uid_base: 0 leaves the ids as they are; else only root may give it.
- */
+/* engine: path of the program. uid_base: 0 leaves the ids as they are; else only root may give
+   it. */
 struct launch *launch_new(const char *engine, uid_t uid_base, struct err *e);
 
 /* Kills what still runs and waits for it. */

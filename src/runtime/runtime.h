@@ -134,8 +134,8 @@ int rt_draft_write(struct rt_draft *d, const void *data, size_t n, uint64_t off,
 /* Cuts what was written and not asked yet; EINVAL beyond its end. */
 int rt_draft_truncate(struct rt_draft *d, uint64_t size, struct err *e);
 
-/* A flush (each close(2) of each descriptor): arms the draft if anything is written and not asked.
- */
+/* A flush (each close(2) of each descriptor): arms the draft if anything is written and not
+   asked. */
 void rt_draft_flush(struct rt_draft *d);
 
 /*

@@ -10,11 +10,10 @@
  *            └─ engines      launch.h
  *
  * Ends:
- *   the daemon ends by itself (somebody unmounted)  engines are ended, config.ended(), returns 0 if
- * it exited with 0 the daemon dies                                 the same, with a line in the
- * log; returns 1 SIGTERM, SIGINT, SIGHUP                         SIGTERM to the daemon, SIGKILL
- * after 10 s; then the same the supervisor dies                             the kernel kills daemon
- * and engines (PDEATHSIG)
+ *   somebody unmounted           the daemon ends by itself; engines are ended; config.ended(); 0
+ *   the daemon dies              the same, with a line in the log; 1
+ *   SIGTERM, SIGINT, SIGHUP      SIGTERM to the daemon, SIGKILL after 10 s; then the same
+ *   the supervisor itself dies   the kernel kills the daemon and the engines (PDEATHSIG)
  *
  * One thread; the caller must not have started any.
  */

@@ -264,8 +264,8 @@ int store_published_get(struct store_txn *t, store_ino ino, struct store_node *n
 int store_content_put(struct store_txn *t, const struct store_published *p, struct err *e);
 int store_content_drop(struct store_txn *t, uint64_t id, struct err *e); /* one reference less */
 
-/* A content outside of any transaction: in data (to be given back), or, if that is NULL, in bytes.
- */
+/* A content outside of any transaction: in data (to be given back), or, if that is NULL, in
+   bytes. */
 struct store_view {
     uint64_t id;
     uint64_t size;

@@ -184,8 +184,7 @@ int store_publish(struct store *s, store_ino ino, struct err *e);
 struct store_content {
     uint64_t id; /* of this content, never used for another: 0 if the file is empty */
     uint64_t size;
-    int fd; /* read-only, the caller's to close; what it shows never changes, though the file does
-             */
+    int fd; /* read-only, the caller's to close; shows the same though the file changes */
 };
 int store_content_open(struct store *s, store_ino ino, struct store_content *c, struct err *e);
 
@@ -203,8 +202,8 @@ int store_facts_get(struct store *s, uint64_t content_id, struct buf *facts, str
 int store_facts_set(struct store *s, uint64_t content_id, const void *facts, size_t n,
                     struct err *e);
 
-/* Settings of this machine for a version (.control); n = 0 removes; ENODATA. They go with the node.
- */
+/* Settings of this machine for a version (.control); n = 0 removes; ENODATA. They go with the
+   node. */
 int store_setting_get(struct store *s, store_ino ino, const char *name, struct buf *value,
                       struct err *e);
 int store_setting_set(struct store *s, store_ino ino, const char *name, const void *value, size_t n,

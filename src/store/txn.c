@@ -7,9 +7,7 @@
 #include "base/log.h"
 #include "store/store-internal.h"
 
-#define MAP_SIZE_MAX                                                                               \
-    (UINT64_C(1) << 40) /* address space, not memory: reserved once, never moved  \
-                                          */
+#define MAP_SIZE_MAX    (UINT64_C(1) << 40) /* address space, not memory: reserved once */
 #define MAP_SIZE_MIN    (UINT64_C(1) << 28)
 #define READERS_MAX     1024
 #define NUMBERS_AT_ONCE 1024

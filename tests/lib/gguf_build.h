@@ -71,12 +71,12 @@ void gguf_build_tensor(struct gguf_build *b, const char *name, uint32_t type, ui
 void gguf_build_tensor_data(struct gguf_build *b, const char *name, uint32_t type, uint32_t n_dims,
                             const uint64_t *ne, const void *data, size_t n);
 
-/* The whole file, appended to out (which is empty); from now on b->fields have their places in it.
- */
+/* The whole file, appended to out (which is empty); from now on b->fields have their places in
+   it. */
 void gguf_build_end(struct gguf_build *b, struct buf *out);
 
-/* The bytes as a file without a name; the caller closes it. Ends the program if there is no memory.
- */
+/* The bytes as a file without a name; the caller closes it. Ends the program if there is no
+   memory. */
 int gguf_build_fd(const void *data, size_t n);
 
 #endif

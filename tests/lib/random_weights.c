@@ -56,8 +56,8 @@ static void put_u16(uint8_t *p, uint16_t v)
     memcpy(p, &v, sizeof(v));
 }
 
-/* IQ1_M spreads its f16 scale over the top four bits of the four 16-bit words of scales at byte 48.
- */
+/* IQ1_M spreads its f16 scale over the top four bits of the four 16-bit words of scales at
+   byte 48. */
 static void scale_iq1_m(uint8_t *block, float d)
 {
     uint16_t bits = random_f16(d);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dequantization: the bits of gguf-py for every type, and of formulas written here from the format.
- */
+/* Dequantization: the bits of gguf-py for every type, and of formulas written here from the
+   format. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
