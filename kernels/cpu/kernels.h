@@ -117,6 +117,7 @@ static inline kernel_dot *kernels_dot(const struct kernels *k, const struct ops_
 {
     if (m->kind == PACK_FLOATS)
         return k->floats;
+    /* cppcheck-suppress CastIntegerToAddressAtReturn; it does not see that these are functions */
     return k->dot[m->type] ? k->dot[m->type] : k->wide;
 }
 

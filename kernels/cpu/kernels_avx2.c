@@ -182,8 +182,8 @@ INLINE __m256 block(const struct form f, const __m256i *w, const struct scales *
 
 /* T rows of activations over half a panel. */
 INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t *panel, size_t half,
-                 const struct kernel_rows *rows, size_t first, const size_t T, float *dst,
-                 size_t stride)
+                 const struct kernel_rows *rows, size_t first, const size_t T, bool first_of_panel,
+                 float *dst, size_t stride)
 {
     const size_t low_bytes = f.bits == 8 ? 512 : 256;
     const size_t high_bytes = f.bits == 5 ? 64 : f.bits == 6 ? 128 : 0;
@@ -195,7 +195,7 @@ INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t 
         acc[t] = _mm256_setzero_ps();
     for (size_t i = 0; i < m->blocks; i++) {
         __m256i w[8];
-        if (T < 4)
+        if (first_of_panel)
             fetch_ahead(m, panel, i);
         struct scales s = load_scales(f, m, panel, i, half);
         unpack(f, low + i * low_bytes, high + i * high_bytes, w);
@@ -216,9 +216,11 @@ INLINE void all_rows(const struct form f, const struct ops_matrix *m, size_t pan
     for (size_t half = 0; half < 2; half++) {
         size_t t = 0;
         for (; t + 4 <= n; t += 4)
-            tile(f, m, p, half, rows, first + t, 4, dst + t * stride, stride);
+            tile(f, m, p, half, rows, first + t, 4, t == 0 && half == 0, dst + t * stride, stride);
+        for (; t + 2 <= n; t += 2)
+            tile(f, m, p, half, rows, first + t, 2, t == 0 && half == 0, dst + t * stride, stride);
         for (; t < n; t++)
-            tile(f, m, p, half, rows, first + t, 1, dst + t * stride, stride);
+            tile(f, m, p, half, rows, first + t, 1, t == 0 && half == 0, dst + t * stride, stride);
     }
 }
 

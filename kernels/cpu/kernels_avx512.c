@@ -144,8 +144,8 @@ INLINE __m512 block(const struct form f, const __m512i *w, const struct scales *
 
 /* T rows of activations over one panel. */
 INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t *panel,
-                 const struct kernel_rows *rows, size_t first, const size_t T, float *dst,
-                 size_t stride)
+                 const struct kernel_rows *rows, size_t first, const size_t T, bool first_of_panel,
+                 float *dst, size_t stride)
 {
     const size_t low_bytes = f.bits == 8 ? 512 : 256;
     const size_t high_bytes = f.bits == 5 ? 64 : f.bits == 6 ? 128 : 0;
@@ -155,7 +155,7 @@ INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t 
         acc[t] = _mm512_setzero_ps();
     for (size_t i = 0; i < m->blocks; i++) {
         __m512i w[8];
-        if (T < 4)
+        if (first_of_panel)
             fetch_ahead(m, panel, i);
         struct scales s = load_scales(f, m, panel, i);
         unpack(f, panel + m->low + i * low_bytes, panel + m->high + i * high_bytes, w);
@@ -175,11 +175,13 @@ INLINE void all_rows(const struct form f, const struct ops_matrix *m, size_t pan
     const uint8_t *p = m->data + panel * m->panel_bytes;
     size_t t = 0;
     for (; t + 8 <= n; t += 8)
-        tile(f, m, p, rows, first + t, 8, dst + t * stride, stride);
-    for (; t + 3 <= n; t += 3)
-        tile(f, m, p, rows, first + t, 3, dst + t * stride, stride);
+        tile(f, m, p, rows, first + t, 8, t == 0, dst + t * stride, stride);
+    for (; t + 4 <= n; t += 4)
+        tile(f, m, p, rows, first + t, 4, t == 0, dst + t * stride, stride);
+    for (; t + 2 <= n; t += 2)
+        tile(f, m, p, rows, first + t, 2, t == 0, dst + t * stride, stride);
     for (; t < n; t++)
-        tile(f, m, p, rows, first + t, 1, dst + t * stride, stride);
+        tile(f, m, p, rows, first + t, 1, t == 0, dst + t * stride, stride);
 }
 
 #define DOT(name, ...)                                                                             \

@@ -18,7 +18,6 @@ typedef uint32_t uints4 __attribute__((vector_size(16)));
 static void half_dot(const int8_t (*q)[PACK_ROWS][4], const int8_t *a, int32_t dot[PACK_ROWS])
 {
     ints4 sum[8] = {{0}}; /* of two rows, two columns each */
-    int32_t pairs[2 * PACK_ROWS];
     for (int k = 0; k < 4; k++) {
         const int8_t *c = a + 4 * k;
         const words8 columns = {c[0], c[1], c[2], c[3], c[0], c[1], c[2], c[3]};
@@ -29,9 +28,8 @@ static void half_dot(const int8_t (*q)[PACK_ROWS][4], const int8_t *a, int32_t d
             sum[i] += (products >> 16) + ((ints4)((uints4)products << 16) >> 16);
         }
     }
-    memcpy(pairs, sum, sizeof(pairs));
     for (int r = 0; r < PACK_ROWS; r++)
-        dot[r] = pairs[2 * r] + pairs[2 * r + 1];
+        dot[r] = sum[r / 2][r % 2 * 2] + sum[r / 2][r % 2 * 2 + 1];
 }
 
 static void block_dot(const struct pack_wide *w, const struct kernel_rows *rows, size_t at,
