@@ -181,9 +181,9 @@ void engine_free(struct engine *en)
     free(en);
 }
 
-void engine_listen(struct engine *en, engine_emit_fn *fn, void (*tick)(void *ctx), void *ctx)
+void engine_listen(struct engine *en, engine_emit_fn *emit_fn, void (*tick)(void *ctx), void *ctx)
 {
-    en->emit = fn;
+    en->emit = emit_fn;
     en->ctx = ctx;
     en->forward->tick = tick;
     en->forward->tick_ctx = ctx;

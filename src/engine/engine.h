@@ -47,7 +47,7 @@ DEFINE_CLEANUP(engine, struct engine *, engine_free)
 /* Who is told (STARTED, PIECE, DONE; valid during the call), and what is called often during a long
  * step. Both may be NULL. */
 typedef void engine_emit_fn(void *ctx, const struct proto_msg *m);
-void engine_listen(struct engine *en, engine_emit_fn *emit, void (*tick)(void *ctx), void *ctx);
+void engine_listen(struct engine *en, engine_emit_fn *emit_fn, void (*tick)(void *ctx), void *ctx);
 
 void engine_ready(const struct engine *en,
                   struct proto_ready *out); /* its strings live as long as the engine */
