@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 
-#define CHUNK_FIRST      32 /* rows of a prompt before anything was measured */
+#define ROW_NS_PER_BYTE  0.02 /* of the weights: a guess, until a row was timed */
 #define CHUNK_MIN        8
 #define STEP_NS          (200 * CLOCK_NS_PER_MS) /* what a step should take that only reads prompts */
 #define STEP_NS_DECODING (60 * CLOCK_NS_PER_MS) /* and one that others wait for with each token */
@@ -18,7 +18,7 @@ struct batch {
     struct list running; /* the oldest first */
     uint32_t n_running;
     uint32_t fixed_chunk;
-    double row_ns; /* what a row of a prompt takes, smoothed; 0: not known yet */
+    double row_ns; /* what a row of a prompt takes, smoothed */
     /* the step at hand */
     int32_t tokens[BATCH_ROWS];
     uint32_t n_rows;
@@ -35,6 +35,7 @@ struct batch *batch_new(struct forward *f, struct kv *kv, const struct batch_hoo
     b->f = f;
     b->kv = kv;
     b->hooks = *hooks;
+    b->row_ns = (double)f->w->bytes * ROW_NS_PER_BYTE;
     list_init(&b->waiting);
     list_init(&b->running);
     return b;
@@ -135,8 +136,6 @@ static uint32_t chunk_rows(const struct batch *b, uint32_t n_decoding)
     uint32_t room = BATCH_ROWS - n_decoding;
     if (b->fixed_chunk)
         return MIN(b->fixed_chunk, room);
-    if (b->row_ns == 0)
-        return MIN(CHUNK_FIRST, room);
     double rows = (double)(n_decoding ? STEP_NS_DECODING : STEP_NS) / b->row_ns;
     return rows < CHUNK_MIN ? MIN(CHUNK_MIN, room) : (uint32_t)MIN(rows, room);
 }
@@ -186,7 +185,7 @@ static void learn_speed(struct batch *b, uint64_t ns)
     if (b->n_rows < CHUNK_MIN)
         return;
     double row = (double)ns / b->n_rows;
-    b->row_ns = b->row_ns == 0 ? row : 0.7 * b->row_ns + 0.3 * row;
+    b->row_ns = 0.5 * b->row_ns + 0.5 * row;
 }
 
 static void give_logits(struct batch *b)

@@ -383,6 +383,33 @@ static void test_idle_takes_no_time(void **state)
     assert_int_equal(peer_end(p), 0);
 }
 
+/* The value of a field of /proc/PID/status. */
+static long status_of(pid_t pid, const char *field)
+{
+    char path[64];
+    char line[256];
+    long value = -1;
+    snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f))
+        if (strncmp(line, field, strlen(field)) == 0 && line[strlen(field)] == ':')
+            value = strtol(line + strlen(field) + 1, NULL, 10);
+    fclose(f);
+    return value;
+}
+
+static void test_gave_up_its_rights(void **state)
+{
+    (void)state;
+    struct peer *p = start_tiny(0);
+    assert_int_equal(status_of(p->pid, "NoNewPrivs"), 1);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_int_equal(status_of(p->pid, "Seccomp"), 2); /* a filter */
+#endif
+    assert_int_equal(peer_end(p), 0);
+}
+
 static void test_ping(void **state)
 {
     (void)state;
@@ -578,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_limits_and_senseless_values),
         cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_idle_takes_no_time),
+        cmocka_unit_test(test_gave_up_its_rights),
         cmocka_unit_test(test_ping),
         cmocka_unit_test(test_closing),
         cmocka_unit_test(test_bad_weights),
