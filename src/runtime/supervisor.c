@@ -25,6 +25,7 @@ struct supervisor {
     int signals;
     int sock; /* to the daemon */
     int ready_fd;
+    struct err failure; /* why the mount never answered */
     pid_t daemon; /* 0 once it was waited for */
     int status;
     uint64_t kill_at; /* clock: when a daemon that was told to end is killed; 0: it was not told */
@@ -164,10 +165,9 @@ static void take_packet(struct supervisor *s, const struct spawn_packet *p)
     case SPAWN_READY:
         tell_once(s, NULL);
         return;
-    case SPAWN_FAILED:
-        err_set(&e, EIO, "%.*s", (int)sizeof(p->text), p->text);
-        log_error("%s", e.text);
-        tell_once(s, &e);
+    case SPAWN_FAILED: /* the parent hears it when the mount is taken away */
+        err_set(&s->failure, EIO, "%.*s", (int)sizeof(p->text), p->text);
+        log_error("%s", s->failure.text);
         return;
     default:
         if (launch_handle(s->launch, s->sock, p, &e) == 0)
@@ -291,7 +291,7 @@ int supervisor_run(const struct supervisor_config *config)
     signal(SIGPIPE, SIG_IGN);
     if (prepare(&s, &e) < 0) {
         log_error("%s", e.text);
-        tell_once(&s, &e);
+        s.failure = e;
     } else {
         serve(&s);
         result = verdict(&s);
@@ -299,10 +299,9 @@ int supervisor_run(const struct supervisor_config *config)
     if (s.launch)
         launch_free(s.launch);
     config->ended(config->ctx);
-    if (s.ready_fd >= 0) {
-        err_set(&e, EIO, "the mount has ended before it answered; the log says why");
-        tell_once(&s, &e);
-    }
+    if (s.failure.code == 0)
+        err_set(&s.failure, EIO, "the mount has ended before it answered; the log says why");
+    tell_once(&s, &s.failure);
     if (s.sock >= 0)
         close(s.sock);
     if (s.signals >= 0)
