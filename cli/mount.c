@@ -39,7 +39,7 @@ struct mounted {
 /* mount(8) calls its helpers as `mount.TYPE SPEC DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`. */
 static int parse_arguments(int argc, char **argv, struct request *r, struct err *e)
 {
-    bool by_mount = strncmp(argv[0], "mount", strlen("mount") + 1) != 0;
+    bool by_mount = strcmp(argv[0], cli_mount.name) != 0;
     opterr = 0;
     optind = 1;
     for (int opt; (opt = getopt(argc, argv, by_mount ? ":fo:snvN:t:" : ":fo:")) != -1;) {

@@ -16,5 +16,4 @@ MODEL=$1 OUTPUT=$2
 export MODEL OUTPUT
 
 mkdir -p "$OUTPUT"
-# shellcheck disable=SC2016 # $1 is the inner shell's
 awk '{ printf "%d %s%c", NR, $0, 0 }' | xargs -0 -P 8 -I '{}' bash -euc 'ask "$1"' ask '{}'

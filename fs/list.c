@@ -119,12 +119,12 @@ static int fill(struct listing *l, struct err *e)
     return 0;
 }
 
-void list_reply(struct call *c, uint64_t ino, size_t size, off_t off, bool plus)
+void list_reply(struct call *c, uint64_t dir, size_t size, off_t off, bool plus)
 {
     struct err e = {0};
     struct node space;
     struct listing l = {.c = c, .plus = plus, .off = (uint64_t)off, .size = size};
-    l.dir = node_get(c->fs, ino, &space, &e);
+    l.dir = node_get(c->fs, dir, &space, &e);
     CLEANUP_FREE char *data = l.dir ? mem_array(size, 1, "a listing", &e) : NULL;
     l.data = data;
     if (l.dir && !l.dir->ops->child && !l.dir->ops->list)

@@ -42,7 +42,7 @@ static inline void list_add(struct list *head, struct list *item)
 /* Takes item out of its list; harmless for one that is in none (but was initialised). */
 static inline void list_del(struct list *item)
 {
-    item->prev->next = item->next; /* NOLINT(clang-analyzer-unix.Malloc): it loses track of rings */
+    item->prev->next = item->next;
     item->next->prev = item->prev;
     list_init(item);
 }
