@@ -161,17 +161,6 @@ static void body_to_half(uint16_t *dst, const float *src, size_t n)
     }
 }
 
-/*
- * Few rows of activations are a matter of reading weights, and the sections of a panel are more streams than the hardware
- * follows: for each block its share of the panel is asked for, as far ahead as the codes are, and some pages more.
- */
-INLINE void fetch_ahead(const struct ops_matrix *m, const uint8_t *panel, size_t block)
-{
-    const uint8_t *p = panel + block * m->block_bytes + m->low + 4096;
-    for (size_t at = 0; at < m->block_bytes; at += 64)
-        __builtin_prefetch(p + at, 0, 3);
-}
-
 /* --- weights of floats ------------------------------------------------------------------------ */
 
 INLINE lanes float_weights(const uint8_t *panel, uint32_t type, size_t col)

@@ -26,7 +26,7 @@ struct form {
     bool has_m;
     int n_sc; /* integer scales in 32 columns */
     bool has_mn;
-    int per_d;
+    size_t per_d, group; /* blocks of 32 columns under one d, and in a group */
 };
 
 /* Eight vectors of four columns of eight rows: unsigned codes, or signed values (8 bits, and what is looked up). */
@@ -125,17 +125,17 @@ struct scales {
 };
 
 INLINE struct scales load_scales(const struct form f, const struct ops_matrix *m,
-                                 const uint8_t *panel, size_t i, size_t half)
+                                 const uint8_t *group, size_t i, size_t half)
 {
-    struct scales s = {.d = halfs(panel + 32 * (i / f.per_d) + 16 * half)};
+    struct scales s = {.d = halfs(group + 32 * (i / f.per_d) + 16 * half)};
     if (f.has_m)
-        s.m = halfs(panel + m->m + 32 * (i / f.per_d) + 16 * half);
+        s.m = halfs(group + m->m + 32 * (i / f.per_d) + 16 * half);
     if (f.n_sc == 1)
-        s.d = _mm256_mul_ps(s.d, bytes_f(panel + m->sc + 16 * i + 8 * half, true));
+        s.d = _mm256_mul_ps(s.d, bytes_f(group + m->sc + 16 * i + 8 * half, true));
     if (f.has_mn)
-        s.m = _mm256_mul_ps(s.m, bytes_f(panel + m->mn + 16 * i + 8 * half, false));
+        s.m = _mm256_mul_ps(s.m, bytes_f(group + m->mn + 16 * i + 8 * half, false));
     for (int h = 0; h < 2 && f.n_sc == 2; h++)
-        s.sc[h] = bytes_f(panel + m->sc + 16 * (2 * i + h) + 8 * half, true);
+        s.sc[h] = bytes_f(group + m->sc + 16 * (2 * i + h) + 8 * half, true);
     return s;
 }
 
@@ -180,48 +180,57 @@ INLINE __m256 block(const struct form f, const __m256i *w, const struct scales *
     return _mm256_mul_ps(_mm256_set1_ps(rows->d[at]), t);
 }
 
-/* T rows of activations over half a panel. */
-INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t *panel, size_t half,
-                 const struct kernel_rows *rows, size_t first, const size_t T, bool first_of_panel,
-                 float *dst, size_t stride)
+/* T rows of activations over halves begin ≤ half < end of a panel. */
+INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t *panel,
+                 const size_t begin, const size_t end, const struct kernel_rows *rows, size_t first,
+                 const size_t T, float *dst, size_t stride)
 {
     const size_t low_bytes = f.bits == 8 ? 512 : 256;
     const size_t high_bytes = f.bits == 5 ? 64 : f.bits == 6 ? 128 : 0;
-    const uint8_t *low = panel + m->low + 32 * half;
-    const uint8_t *high = panel + m->high + 32 * half;
-    __m256 acc[4];
-#pragma GCC unroll 4
-    for (size_t t = 0; t < T; t++)
-        acc[t] = _mm256_setzero_ps();
-    for (size_t i = 0; i < m->blocks; i++) {
-        __m256i w[8];
-        if (first_of_panel)
-            fetch_ahead(m, panel, i);
-        struct scales s = load_scales(f, m, panel, i, half);
-        unpack(f, low + i * low_bytes, high + i * high_bytes, w);
+    __m256 acc[2][4];
+#pragma GCC unroll 2
+    for (size_t half = begin; half < end; half++)
 #pragma GCC unroll 4
         for (size_t t = 0; t < T; t++)
-            acc[t] = _mm256_add_ps(acc[t], block(f, w, &s, rows, (first + t) * rows->blocks + i));
-    }
+            acc[half][t] = _mm256_setzero_ps();
+    for (size_t i = 0; i < m->blocks; i++) {
+        const uint8_t *group = panel + i / f.group * m->group_bytes;
+        size_t at = i % f.group;
+        const uint8_t *high = group + m->codes + at * (high_bytes + low_bytes);
+#pragma GCC unroll 2
+        for (size_t half = begin; half < end; half++) {
+            __m256i w[8];
+            struct scales s = load_scales(f, m, group, at, half);
+            unpack(f, high + high_bytes + 32 * half, high + 32 * half, w);
 #pragma GCC unroll 4
-    for (size_t t = 0; t < T; t++)
-        _mm256_storeu_ps(dst + t * stride + 8 * half, acc[t]);
+            for (size_t t = 0; t < T; t++)
+                acc[half][t] = _mm256_add_ps(acc[half][t],
+                                             block(f, w, &s, rows, (first + t) * rows->blocks + i));
+        }
+    }
+#pragma GCC unroll 2
+    for (size_t half = begin; half < end; half++)
+#pragma GCC unroll 4
+        for (size_t t = 0; t < T; t++)
+            _mm256_storeu_ps(dst + t * stride + 8 * half, acc[half][t]);
 }
 
+/* Few rows read the panel once, from its beginning to its end; of many the sums would not fit the
+ * registers, and the panel is in the cache. */
 INLINE void all_rows(const struct form f, const struct ops_matrix *m, size_t panel,
                      const struct kernel_rows *rows, size_t first, size_t n, float *dst,
                      size_t stride)
 {
     const uint8_t *p = m->data + panel * m->panel_bytes;
-    for (size_t half = 0; half < 2; half++) {
-        size_t t = 0;
-        for (; t + 4 <= n; t += 4)
-            tile(f, m, p, half, rows, first + t, 4, t == 0 && half == 0, dst + t * stride, stride);
-        for (; t + 2 <= n; t += 2)
-            tile(f, m, p, half, rows, first + t, 2, t == 0 && half == 0, dst + t * stride, stride);
-        for (; t < n; t++)
-            tile(f, m, p, half, rows, first + t, 1, t == 0 && half == 0, dst + t * stride, stride);
+    size_t t = 0;
+    for (; t + 4 <= n; t += 4) {
+        tile(f, m, p, 0, 1, rows, first + t, 4, dst + t * stride, stride);
+        tile(f, m, p, 1, 2, rows, first + t, 4, dst + t * stride, stride);
     }
+    for (; t + 2 <= n; t += 2)
+        tile(f, m, p, 0, 2, rows, first + t, 2, dst + t * stride, stride);
+    for (; t < n; t++)
+        tile(f, m, p, 0, 2, rows, first + t, 1, dst + t * stride, stride);
 }
 
 #define DOT(name, ...)                                                                             \
@@ -233,16 +242,16 @@ INLINE void all_rows(const struct form f, const struct ops_matrix *m, size_t pan
         all_rows(f, m, panel, rows, first, n, dst, stride);                                        \
     }
 
-DOT(q4_0, .bits = 4, .offset = 8, .per_d = 1)
-DOT(q4_1, .bits = 4, .has_m = true, .per_d = 1)
-DOT(q5_0, .bits = 5, .offset = 16, .per_d = 1)
-DOT(q5_1, .bits = 5, .has_m = true, .per_d = 1)
-DOT(q8_0, .bits = 8, .per_d = 1)
-DOT(q4_k, .bits = 4, .has_m = true, .n_sc = 1, .has_mn = true, .per_d = 8)
-DOT(q5_k, .bits = 5, .has_m = true, .n_sc = 1, .has_mn = true, .per_d = 8)
-DOT(q6_k, .bits = 6, .offset = 32, .n_sc = 2, .per_d = 8)
-DOT(iq4_nl, .bits = 4, .values = true, .per_d = 1)
-DOT(iq4_xs, .bits = 4, .values = true, .n_sc = 1, .per_d = 8)
+DOT(q4_0, .bits = 4, .offset = 8, .per_d = 1, .group = 2)
+DOT(q4_1, .bits = 4, .has_m = true, .per_d = 1, .group = 2)
+DOT(q5_0, .bits = 5, .offset = 16, .per_d = 1, .group = 2)
+DOT(q5_1, .bits = 5, .has_m = true, .per_d = 1, .group = 2)
+DOT(q8_0, .bits = 8, .per_d = 1, .group = 2)
+DOT(q4_k, .bits = 4, .has_m = true, .n_sc = 1, .has_mn = true, .per_d = 8, .group = 8)
+DOT(q5_k, .bits = 5, .has_m = true, .n_sc = 1, .has_mn = true, .per_d = 8, .group = 8)
+DOT(q6_k, .bits = 6, .offset = 32, .n_sc = 2, .per_d = 8, .group = 8)
+DOT(iq4_nl, .bits = 4, .values = true, .per_d = 1, .group = 2)
+DOT(iq4_xs, .bits = 4, .values = true, .n_sc = 1, .per_d = 8, .group = 8)
 
 /* --- all other types: unpacked by the portable code, multiplied here ------------------------------ */
 

@@ -21,7 +21,7 @@ struct form {
     bool has_m;
     int n_sc; /* integer scales in 32 columns */
     bool has_mn;
-    int per_d;
+    size_t per_d, group; /* blocks of 32 columns under one d, and in a group */
 };
 
 /* Eight vectors of four columns of each row, unsigned. */
@@ -104,17 +104,17 @@ struct scales {
 };
 
 INLINE struct scales load_scales(const struct form f, const struct ops_matrix *m,
-                                 const uint8_t *panel, size_t i)
+                                 const uint8_t *group, size_t i)
 {
-    struct scales s = {.d = halfs(panel + 32 * (i / f.per_d))};
+    struct scales s = {.d = halfs(group + 32 * (i / f.per_d))};
     if (f.has_m)
-        s.m = halfs(panel + m->m + 32 * (i / f.per_d));
+        s.m = halfs(group + m->m + 32 * (i / f.per_d));
     if (f.n_sc == 1)
-        s.d = _mm512_mul_ps(s.d, bytes_f(panel + m->sc + 16 * i, true));
+        s.d = _mm512_mul_ps(s.d, bytes_f(group + m->sc + 16 * i, true));
     if (f.has_mn)
-        s.m = _mm512_mul_ps(s.m, bytes_f(panel + m->mn + 16 * i, false));
+        s.m = _mm512_mul_ps(s.m, bytes_f(group + m->mn + 16 * i, false));
     for (int h = 0; h < 2 && f.n_sc == 2; h++)
-        s.sc[h] = bytes_f(panel + m->sc + 16 * (2 * i + h), true);
+        s.sc[h] = bytes_f(group + m->sc + 16 * (2 * i + h), true);
     return s;
 }
 
@@ -144,8 +144,8 @@ INLINE __m512 block(const struct form f, const __m512i *w, const struct scales *
 
 /* T rows of activations over one panel. */
 INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t *panel,
-                 const struct kernel_rows *rows, size_t first, const size_t T, bool first_of_panel,
-                 float *dst, size_t stride)
+                 const struct kernel_rows *rows, size_t first, const size_t T, float *dst,
+                 size_t stride)
 {
     const size_t low_bytes = f.bits == 8 ? 512 : 256;
     const size_t high_bytes = f.bits == 5 ? 64 : f.bits == 6 ? 128 : 0;
@@ -155,10 +155,11 @@ INLINE void tile(const struct form f, const struct ops_matrix *m, const uint8_t 
         acc[t] = _mm512_setzero_ps();
     for (size_t i = 0; i < m->blocks; i++) {
         __m512i w[8];
-        if (first_of_panel)
-            fetch_ahead(m, panel, i);
-        struct scales s = load_scales(f, m, panel, i);
-        unpack(f, panel + m->low + i * low_bytes, panel + m->high + i * high_bytes, w);
+        const uint8_t *group = panel + i / f.group * m->group_bytes;
+        size_t at = i % f.group;
+        struct scales s = load_scales(f, m, group, at);
+        const uint8_t *high = group + m->codes + at * (high_bytes + low_bytes);
+        unpack(f, high + high_bytes, high, w);
 #pragma GCC unroll 8
         for (size_t t = 0; t < T; t++)
             acc[t] = _mm512_add_ps(acc[t], block(f, w, &s, rows, (first + t) * rows->blocks + i));
@@ -175,13 +176,13 @@ INLINE void all_rows(const struct form f, const struct ops_matrix *m, size_t pan
     const uint8_t *p = m->data + panel * m->panel_bytes;
     size_t t = 0;
     for (; t + 8 <= n; t += 8)
-        tile(f, m, p, rows, first + t, 8, t == 0, dst + t * stride, stride);
+        tile(f, m, p, rows, first + t, 8, dst + t * stride, stride);
     for (; t + 4 <= n; t += 4)
-        tile(f, m, p, rows, first + t, 4, t == 0, dst + t * stride, stride);
+        tile(f, m, p, rows, first + t, 4, dst + t * stride, stride);
     for (; t + 2 <= n; t += 2)
-        tile(f, m, p, rows, first + t, 2, t == 0, dst + t * stride, stride);
+        tile(f, m, p, rows, first + t, 2, dst + t * stride, stride);
     for (; t < n; t++)
-        tile(f, m, p, rows, first + t, 1, t == 0, dst + t * stride, stride);
+        tile(f, m, p, rows, first + t, 1, dst + t * stride, stride);
 }
 
 #define DOT(name, ...)                                                                             \
@@ -193,16 +194,16 @@ INLINE void all_rows(const struct form f, const struct ops_matrix *m, size_t pan
         all_rows(f, m, panel, rows, first, n, dst, stride);                                        \
     }
 
-DOT(q4_0, .bits = 4, .offset = 8, .per_d = 1)
-DOT(q4_1, .bits = 4, .has_m = true, .per_d = 1)
-DOT(q5_0, .bits = 5, .offset = 16, .per_d = 1)
-DOT(q5_1, .bits = 5, .has_m = true, .per_d = 1)
-DOT(q8_0, .bits = 8, .offset = 128, .per_d = 1)
-DOT(q4_k, .bits = 4, .has_m = true, .n_sc = 1, .has_mn = true, .per_d = 8)
-DOT(q5_k, .bits = 5, .has_m = true, .n_sc = 1, .has_mn = true, .per_d = 8)
-DOT(q6_k, .bits = 6, .offset = 32, .n_sc = 2, .per_d = 8)
-DOT(iq4_nl, .bits = 4, .offset = 128, .values = true, .per_d = 1)
-DOT(iq4_xs, .bits = 4, .offset = 128, .values = true, .n_sc = 1, .per_d = 8)
+DOT(q4_0, .bits = 4, .offset = 8, .per_d = 1, .group = 2)
+DOT(q4_1, .bits = 4, .has_m = true, .per_d = 1, .group = 2)
+DOT(q5_0, .bits = 5, .offset = 16, .per_d = 1, .group = 2)
+DOT(q5_1, .bits = 5, .has_m = true, .per_d = 1, .group = 2)
+DOT(q8_0, .bits = 8, .offset = 128, .per_d = 1, .group = 2)
+DOT(q4_k, .bits = 4, .has_m = true, .n_sc = 1, .has_mn = true, .per_d = 8, .group = 8)
+DOT(q5_k, .bits = 5, .has_m = true, .n_sc = 1, .has_mn = true, .per_d = 8, .group = 8)
+DOT(q6_k, .bits = 6, .offset = 32, .n_sc = 2, .per_d = 8, .group = 8)
+DOT(iq4_nl, .bits = 4, .offset = 128, .values = true, .per_d = 1, .group = 2)
+DOT(iq4_xs, .bits = 4, .offset = 128, .values = true, .n_sc = 1, .per_d = 8, .group = 8)
 
 /* --- all other types: unpacked by the portable code, multiplied here ------------------------------ */
 

@@ -31,14 +31,12 @@ static size_t high_bytes(const struct pack_format *f)
     return f->bits == 5 ? 64 : f->bits == 6 ? 128 : 0;
 }
 
-static size_t section(size_t *at, size_t bytes)
+static size_t code_bytes(const struct pack_format *f)
 {
-    size_t begin = *at;
-    *at += (bytes + 63) & ~(size_t)63;
-    return begin;
+    return high_bytes(f) + low_bytes(f);
 }
 
-/* Where the sections of a panel lie, and how long it is. */
+/* Where the sections of a group lie, and how long groups and panels are. */
 static void lay_out(struct ops_matrix *m)
 {
     const struct pack_format *f = m->format;
@@ -50,16 +48,16 @@ static void lay_out(struct ops_matrix *m)
         m->panel_bytes = m->blocks * 32 * PACK_ROWS * quants_info(m->type)->block_bytes;
         return;
     }
-    size_t at = 0;
-    size_t scales = m->blocks / f->per_d * PACK_ROWS * 2;
-    section(&at, scales);
-    m->m = section(&at, f->has_m ? scales : 0);
-    m->sc = section(&at, m->blocks * f->n_sc * PACK_ROWS);
-    m->mn = section(&at, f->has_mn ? m->blocks * PACK_ROWS : 0);
-    m->high = section(&at, m->blocks * high_bytes(f));
-    m->low = section(&at, m->blocks * low_bytes(f));
-    m->panel_bytes = at;
-    m->block_bytes = at / m->blocks;
+    m->group = f->per_d == 8 ? 8 : 2;
+    size_t scales = m->group / f->per_d * PACK_ROWS * 2;
+    m->m = scales;
+    m->sc = m->m + (f->has_m ? scales : 0);
+    m->mn = m->sc + m->group * f->n_sc * PACK_ROWS;
+    m->codes = (m->mn + (f->has_mn ? m->group * PACK_ROWS : 0) + 63) & ~(size_t)63;
+    m->group_bytes = m->codes + m->group * code_bytes(f);
+    m->panel_bytes = m->blocks / m->group * m->group_bytes;
+    if (m->blocks % m->group)
+        m->panel_bytes += m->codes + m->blocks % m->group * code_bytes(f);
 }
 
 struct ops_matrix *pack_new(struct memory *mem, uint32_t type, uint64_t rows, uint64_t cols,
@@ -173,26 +171,32 @@ static int get_code(const struct pack_format *f, const uint8_t *low, const uint8
     return f->values ? f->values[code] : code - f->offset;
 }
 
-static void put_row_panel(struct ops_matrix *m, uint8_t *panel, size_t lane, const void *src)
+static void put_block(const struct ops_matrix *m, uint8_t *group, size_t i, size_t lane,
+                      const struct quants_block *b)
 {
     const struct pack_format *f = m->format;
+    uint8_t codes[32];
+    to_codes(f, b->q, codes);
+    uint8_t *high = group + m->codes + i * code_bytes(f);
+    put_codes(f, high + high_bytes(f), high, lane, codes);
+    if (i % f->per_d == 0) {
+        put_half(group, i / f->per_d, lane, b->d);
+        if (f->has_m)
+            put_half(group + m->m, i / f->per_d, lane, f->has_mn ? b->dmin : -b->dmin);
+    }
+    for (size_t h = 0; h < f->n_sc; h++)
+        group[m->sc + (i * f->n_sc + h) * PACK_ROWS + lane] = (uint8_t)b->sc[h];
+    if (f->has_mn)
+        group[m->mn + i * PACK_ROWS + lane] = (uint8_t)b->mn[0];
+}
+
+static void put_row_panel(struct ops_matrix *m, uint8_t *panel, size_t lane, const void *src)
+{
     const struct quants_info *info = quants_info(m->type);
     struct quants_block b;
-    uint8_t codes[32];
     for (size_t i = 0; i < m->blocks; i++) {
         info->unpack(src, i, &b);
-        to_codes(f, b.q, codes);
-        put_codes(f, panel + m->low + i * low_bytes(f), panel + m->high + i * high_bytes(f), lane,
-                  codes);
-        if (i % f->per_d == 0) {
-            put_half(panel, i / f->per_d, lane, b.d);
-            if (f->has_m)
-                put_half(panel + m->m, i / f->per_d, lane, f->has_mn ? b.dmin : -b.dmin);
-        }
-        for (size_t h = 0; h < f->n_sc; h++)
-            panel[m->sc + (i * f->n_sc + h) * PACK_ROWS + lane] = (uint8_t)b.sc[h];
-        if (f->has_mn)
-            panel[m->mn + i * PACK_ROWS + lane] = (uint8_t)b.mn[0];
+        put_block(m, panel + i / m->group * m->group_bytes, i % m->group, lane, &b);
     }
 }
 
@@ -211,19 +215,19 @@ void pack_row(struct ops_matrix *m, uint64_t row, const void *src)
     }
 }
 
-/* Scales and minima of block i of the row in `lane`. */
-static void get_scales(const struct ops_matrix *m, const uint8_t *panel, size_t lane, size_t i,
+/* Scales and minima of block i of a group, of the row in `lane`. */
+static void get_scales(const struct ops_matrix *m, const uint8_t *group, size_t lane, size_t i,
                        struct quants_block *out)
 {
     const struct pack_format *f = m->format;
-    out->d = get_half(panel, i / f->per_d, lane);
-    out->dmin = f->has_m ? get_half(panel + m->m, i / f->per_d, lane) : 0;
+    out->d = get_half(group, i / f->per_d, lane);
+    out->dmin = f->has_m ? get_half(group + m->m, i / f->per_d, lane) : 0;
     if (f->has_m && !f->has_mn)
         out->dmin = -out->dmin;
-    out->mn[0] = out->mn[1] = f->has_mn ? panel[m->mn + i * PACK_ROWS + lane] : 1;
+    out->mn[0] = out->mn[1] = f->has_mn ? group[m->mn + i * PACK_ROWS + lane] : 1;
     out->sc[0] = out->sc[1] = 1;
     for (size_t h = 0; h < 2 && f->n_sc > 0; h++)
-        out->sc[h] = (int8_t)panel[m->sc + (i * f->n_sc + h % f->n_sc) * PACK_ROWS + lane];
+        out->sc[h] = (int8_t)group[m->sc + (i * f->n_sc + h % f->n_sc) * PACK_ROWS + lane];
 }
 
 void pack_block(const struct ops_matrix *m, uint64_t row, size_t i, struct quants_block *out)
@@ -235,11 +239,13 @@ void pack_block(const struct ops_matrix *m, uint64_t row, size_t i, struct quant
         quants_info(m->type)->unpack(panel + lane * m->row_bytes, i, out);
         return;
     }
-    const uint8_t *low = panel + m->low + i * low_bytes(f);
-    const uint8_t *high = panel + m->high + i * high_bytes(f);
+    const uint8_t *group = panel + i / m->group * m->group_bytes;
+    i %= m->group;
+    const uint8_t *high = group + m->codes + i * code_bytes(f);
+    const uint8_t *low = high + high_bytes(f);
     for (size_t c = 0; c < 32; c++)
         out->q[c] = (int8_t)get_code(f, low, high, c / 4, 4 * lane + c % 4);
-    get_scales(m, panel, lane, i, out);
+    get_scales(m, group, lane, i, out);
 }
 
 #define EACH_BYTE UINT64_C(0x0101010101010101)
@@ -294,9 +300,12 @@ void pack_wide(const struct ops_matrix *m, size_t panel, size_t i, struct pack_w
     const struct pack_format *f = m->format;
     const uint8_t *p = m->data + panel * m->panel_bytes;
     struct quants_block b;
-    if (m->kind == PACK_PANEL)
-        wide_codes(f, p + m->low + i * low_bytes(f), p + m->high + i * high_bytes(f),
-                   (int8_t(*)[4 * PACK_ROWS]) out->q);
+    if (m->kind == PACK_PANEL) {
+        p += i / m->group * m->group_bytes;
+        i %= m->group;
+        const uint8_t *high = p + m->codes + i * code_bytes(f);
+        wide_codes(f, high + high_bytes(f), high, (int8_t(*)[4 * PACK_ROWS]) out->q);
+    }
     for (size_t r = 0; r < PACK_ROWS; r++) {
         if (m->kind == PACK_PANEL) {
             get_scales(m, p, r, i, &b);

@@ -3,14 +3,17 @@
  * pack: weights as the kernels read them.
  *
  * Sixteen rows make a panel, and lie across the lanes of a register: lane r is row r. What the file
- * has as blocks of one row lies here for sixteen, in sections one after the other, each indexed by
- * the block of 32 columns (or of 256: scales of K-quants):
+ * has as blocks of one row lies here for sixteen. Groups of 64 columns (of 256 where the file's
+ * blocks have as many) follow each other, so that a panel is read from its first byte to its last:
+ * a stream that the hardware sees coming. A group holds, for each of its blocks of 32 columns or of
+ * the file, one section after the other (high and low of a block together):
  *
- *     d     f16[16]                 for each block of the file
- *     m     f16[16]                 the same: minimum, or its scale
- *     sc    i8[1 or 2][16]          for each 32 columns: integer scales (one for each half where
- * there are two) mn    u8[16]                  integer minima high  u8[1 or 2][64]          fifth
- * (and sixth) bits low   u8[4 or 8][64]          codes of 4 or 8 bits
+ *     d     f16[16]            for each block of the file
+ *     m     f16[16]            the same: minimum, or its scale
+ *     sc    i8[1 or 2][16]     for each 32 columns: integer scales (two: one for each half of them)
+ *     mn    u8[16]             integer minima
+ *     high  u8[1 or 2][64]     fifth (and sixth) bits
+ *     low   u8[4 or 8][64]     codes of 4 or 8 bits
  *
  * A 64-byte vector of codes holds four columns of each row: byte 4r + c is row r, column 4k + c,
  * for the k-th vector (8 bits); with 4 bits, the k-th vector has columns 4k + c in the low nibbles
@@ -57,9 +60,10 @@ struct ops_matrix {
     size_t blocks; /* of 32 columns, rounded up */
     size_t panels;
     size_t panel_bytes;
-    size_t row_bytes;            /* in the file */
-    size_t block_bytes;          /* of a panel, for each 32 columns */
-    size_t m, sc, mn, high, low; /* where in a panel the sections begin; d is at 0 */
+    size_t row_bytes; /* in the file */
+    size_t group;     /* blocks of 32 columns in a group; the last may have fewer */
+    size_t group_bytes;
+    size_t m, sc, mn, codes; /* where in a group the sections begin; d is at 0 */
     uint8_t *data;
     struct slab *slab;
 };

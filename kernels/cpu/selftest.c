@@ -24,7 +24,7 @@ static void fill_floats(float *p, size_t n, uint32_t seed)
 static void fill_matrix(struct ops_matrix *m, uint32_t seed)
 {
     for (size_t i = 0; i < m->panel_bytes; i++) {
-        bool code = m->kind == PACK_PANEL && i >= (m->format->has_m ? m->sc : m->m);
+        bool code = m->kind == PACK_PANEL && i % m->group_bytes >= m->sc;
         m->data[i] = (uint8_t)(code ? next(&seed) : next(&seed) % 0x3C);
     }
 }
