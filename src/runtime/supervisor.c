@@ -26,7 +26,7 @@ struct supervisor {
     int sock; /* to the daemon */
     int ready_fd;
     struct err failure; /* why the mount never answered */
-    pid_t daemon; /* 0 once it was waited for */
+    pid_t daemon;       /* 0 once it was waited for */
     int status;
     uint64_t kill_at; /* clock: when a daemon that was told to end is killed; 0: it was not told */
     bool killed;
