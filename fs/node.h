@@ -254,7 +254,7 @@ void names_rename(struct call *c, uint64_t parent, const char *name, uint64_t ne
                   const char *new_name, unsigned flags);
 
 /* --- list.c: readdir --- */
-void list_reply(struct call *c, uint64_t ino, size_t size, off_t off, bool plus);
+void list_reply(struct call *c, uint64_t dir, size_t size, off_t off, bool plus);
 /* For node_ops.list: adds a name at its place (0, 1, 2 …) behind all stored ones. False: no more room, stop. */
 bool listing_add(struct listing *l, const char *name, const struct store_attr *a, unsigned place);
 struct fs *listing_fs(const struct listing *l);
